@@ -51,8 +51,8 @@ DEBIAN_REPOSITORIES = {
 }
 DEBIAN_PACKAGES = "bazel-bootstrap bazel-rules-java bazel-rules-proto bazel-skylib bazel-platforms"
 
-# Run by the Python that has TensorFlow; the last line of its output is JSON. With an argument, the
-# slow import of TensorFlow is left out.
+# Run by the Python that has TensorFlow; the last line of its output is JSON. TensorFlow, slow to
+# import, is imported only if asked for.
 _PROBE = r"""
 import json, sys
 from importlib import metadata
@@ -159,8 +159,7 @@ def _probe(python: str, *, import_tensorflow: bool) -> dict:
             command,
             env=dict(clean_environment(), TF_CPP_MIN_LOG_LEVEL="3"),
             cwd="/",  # Python puts the current folder on the path of `-c`.
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
     except OSError as error:
@@ -277,8 +276,7 @@ def find_bazel() -> Bazel:
         output = subprocess.run(
             [path, "--version"],
             cwd=WORKSPACE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
         )
     except OSError as error:
@@ -357,26 +355,31 @@ def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, bazel: Bazel) -> str:
     return "\n".join(lines) + "\n"
 
 
-def configure(output: Path = DEFAULT_OUTPUT, python: Optional[str] = None):
-    """Writes `output` and returns (TensorFlow, OneDnn, Bazel).
+def find_all(python: Optional[str] = None) -> tuple[TensorFlow, OneDnn, Bazel]:
+    """What the build needs.
 
     Raises:
         ConfigurationError: if something is missing or does not fit.
     """
     if sys.platform != "linux":
         raise ConfigurationError("tf_ls is built on Linux only.")
-    if not shutil.which(os.environ.get("CC", "gcc")):
+    compiler = os.environ.get("CC", "gcc")
+    if not shutil.which(compiler):
         raise ConfigurationError(
-            "No C++ compiler was found: install one (Debian and Ubuntu: apt-get install g++)."
+            f"The C++ compiler {compiler} was not found: install one (Debian and Ubuntu:"
+            " apt-get install g++)."
         )
     bazel = find_bazel()
     tensorflow = find_tensorflow(python or find_python())
-    onednn = find_onednn(tensorflow.python)
+    return tensorflow, find_onednn(tensorflow.python), bazel
+
+
+def write_bazelrc(output: Path, tensorflow: TensorFlow, onednn: OneDnn, bazel: Bazel) -> None:
+    """Writes the generated configuration, unless it is there already."""
     text = bazelrc(tensorflow, onednn, bazel)
     output.parent.mkdir(parents=True, exist_ok=True)
     if not output.exists() or output.read_text() != text:
         output.write_text(text)
-    return tensorflow, onednn, bazel
 
 
 def main() -> None:
@@ -385,13 +388,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="file to write")
     arguments = parser.parse_args()
     try:
-        tensorflow, onednn, bazel = configure(arguments.output, arguments.python)
+        tensorflow, onednn, bazel = find_all(arguments.python)
     except ConfigurationError as error:
         sys.exit(f"configure.py: {error}")
+    write_bazelrc(arguments.output, tensorflow, onednn, bazel)
     print(f"TensorFlow  {tensorflow.version} ({tensorflow.distribution}) of {tensorflow.python}")
     print(f"oneDNN      {onednn.library}")
     print(f"Bazel       {bazel.path}{' (Debian)' if bazel.is_debian else ''}")
-    print(f"GoogleTest  {find_gtest().get('TF_LS_GTEST_LIBRARY', 'not found (only for bazel test)')}")
+    print(
+        f"GoogleTest  {find_gtest().get('TF_LS_GTEST_LIBRARY', 'not found (only for bazel test)')}"
+    )
     print(f"Written     {arguments.output}")
 
 

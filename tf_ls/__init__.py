@@ -1,0 +1,29 @@
+"""Fused Transformer layers for TensorFlow.
+
+Importing tf_ls imports neither TensorFlow nor NumPy; its parts are imported when first used:
+
+    tf_ls.layers   Keras layers
+    tf_ls.ops      the operations they are made of
+    tf_ls.neurst   what makes NeurST use them
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+_LAZY_MODULES = ("layers", "neurst", "ops")
+
+__all__ = ["__version__", "layers", "neurst", "ops"]
+
+
+def __getattr__(name: str) -> ModuleType:
+    if name in _LAZY_MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY_MODULES})

@@ -1,0 +1,84 @@
+"""The shared library with the operations, loaded when the first of them is used.
+
+    from tf_ls.ops.library import library
+
+    library.ops.ls_encoder_layer(...)
+
+The environment variable TF_LS_LIBRARY names another build of the library, for those who work on it.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+from types import ModuleType
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class Library:
+    """The operations of _tf_ls_ops.so as Python functions, in `ops`."""
+
+    @functools.cached_property
+    def ops(self) -> ModuleType:
+        """The module of generated functions, one for each operation.
+
+        Raises:
+            ImportError: if the library was not built, or not for the TensorFlow that is imported.
+        """
+        import tensorflow as tf
+
+        override = os.environ.get("TF_LS_LIBRARY")
+        if not override:
+            _check_tensorflow(tf.__version__)
+        path = Path(override) if override else _PACKAGE / "_tf_ls_ops.so"
+        if not path.exists():
+            raise ImportError(f"{path} does not exist. {_HOW_TO_BUILD}")
+        try:
+            return tf.load_op_library(str(path))
+        except (tf.errors.NotFoundError, OSError) as error:
+            raise ImportError(
+                f"TensorFlow {tf.__version__} cannot load {path}, which was"
+                f" {_built_for()}. {_HOW_TO_REBUILD} TensorFlow says: {error}"
+            ) from error
+
+
+_HOW_TO_BUILD = (
+    "tf_ls is used from its source tree, or its installation is incomplete: run `pip install .`"
+    " in the source tree, and start Python from another folder."
+)
+_HOW_TO_REBUILD = (
+    "Build tf_ls again for this TensorFlow: `pip install --force-reinstall --no-deps .` in its"
+    " source tree."
+)
+
+
+def _check_tensorflow(imported: str) -> None:
+    """Raises ImportError unless the library was built for this minor version of TensorFlow."""
+    try:
+        from tf_ls import _build_info
+    except ImportError as error:
+        raise ImportError(f"The operations of tf_ls are not built. {_HOW_TO_BUILD}") from error
+    built = _build_info.TENSORFLOW_VERSION
+    if _minor(built) != _minor(imported):
+        raise ImportError(
+            f"This tf_ls was built for TensorFlow {_minor(built)} ({built}), but TensorFlow"
+            f" {imported} is imported. {_HOW_TO_REBUILD} Or install the TensorFlow that it was"
+            f" built for: `pip install '{_build_info.TENSORFLOW_DISTRIBUTION}=={_minor(built)}.*'`."
+        )
+
+
+def _built_for() -> str:
+    try:
+        from tf_ls import _build_info
+    except ImportError:
+        return "built separately"
+    return f"built for TensorFlow {_build_info.TENSORFLOW_VERSION}"
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+library = Library()
