@@ -1,0 +1,159 @@
+"""The settings of a layer under LightSeq's names, its presets, and get_config's two meanings."""
+
+import dataclasses
+import functools
+import types
+from collections.abc import Mapping
+from typing import Any, Callable, Optional, TypeVar
+
+ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_approx", "gelu_nonapprox")
+
+
+def _preset(
+    sizes: str, dropouts: str, pre_layer_norm: bool, activation_fn: str
+) -> Mapping[str, Any]:
+    hidden_size, intermediate_size, nhead = (int(size) for size in sizes.split())
+    attention, activation, hidden = (float(ratio) for ratio in dropouts.split())
+    return types.MappingProxyType(
+        dict(
+            hidden_size=hidden_size,
+            intermediate_size=intermediate_size,
+            nhead=nhead,
+            attn_prob_dropout_ratio=attention,
+            activation_dropout_ratio=activation,
+            hidden_dropout_ratio=hidden,
+            pre_layer_norm=pre_layer_norm,
+            activation_fn=activation_fn,
+        )
+    )
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
+    {
+        "transformer-base": _preset("512 2048 8", "0 0 0.1", True, "relu"),
+        "transformer-big": _preset("1024 4096 16", "0.1 0.1 0.1", True, "relu"),
+        "bert-base": _preset("768 3072 12", "0.1 0.1 0.1", False, "gelu"),
+        "bert-big": _preset("1024 4096 16", "0.1 0.1 0.1", False, "gelu"),
+    }
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderLayerConfig:
+    """Settings of an encoder layer.
+
+    max_batch_tokens, max_seq_len and local_rank are accepted for LightSeq's sake and are hints:
+    nothing is allocated by them and nothing is limited by them. fp16 makes the layer compute in
+    float16 (the policy "mixed_float16") unless it is given a dtype.
+
+    Raises:
+        ValueError: sizes that do not fit each other, an unknown activation, a ratio outside [0, 1).
+    """
+
+    hidden_size: int
+    intermediate_size: int
+    nhead: int
+    attn_prob_dropout_ratio: float = 0.0
+    activation_dropout_ratio: float = 0.0
+    hidden_dropout_ratio: float = 0.0
+    pre_layer_norm: bool = True
+    activation_fn: str = "relu"
+    epsilon: float = 1e-6
+    max_batch_tokens: Optional[int] = None
+    max_seq_len: Optional[int] = None
+    fp16: bool = False
+    local_rank: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_size", "intermediate_size", "nhead"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        if self.hidden_size % self.nhead:
+            raise ValueError(
+                f"hidden_size must be a multiple of the number of attention heads, got "
+                f"hidden_size={self.hidden_size} and {self.nhead} heads"
+            )
+        for name in ("attn_prob", "activation", "hidden"):
+            ratio = getattr(self, f"{name}_dropout_ratio")
+            if not 0.0 <= ratio < 1.0:
+                raise ValueError(f"{name}_dropout_ratio must be in [0, 1), got {ratio}")
+        if self.activation_fn not in ACTIVATIONS:
+            raise ValueError(
+                f"activation_fn must be one of {', '.join(ACTIVATIONS)}; got {self.activation_fn!r}"
+            )
+        if not self.epsilon > 0.0:
+            raise ValueError(f"epsilon must be positive, got {self.epsilon}")
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderLayerConfig(EncoderLayerConfig):
+    """Settings of a decoder layer. nlayer is one more hint of LightSeq's.
+
+    encoder_hidden_size is the width of the encoder's outputs, hidden_size unless given.
+    """
+
+    has_cross_attn: bool = True
+    encoder_hidden_size: Optional[int] = None
+    nlayer: Optional[int] = None
+
+
+Config = TypeVar("Config", bound=EncoderLayerConfig)
+
+
+def make_config(config_class: type[Config], model: Optional[str] = None, **settings) -> Config:
+    """Returns a config from a preset and the settings that override it, or from settings alone.
+
+    Raises:
+        ValueError: an unknown preset or an unknown setting; the message names the valid ones.
+    """
+    if model is not None and model not in PRESETS:
+        raise ValueError(f"unknown preset model={model!r}; the presets are {', '.join(PRESETS)}")
+    fields = [field.name for field in dataclasses.fields(config_class)]
+    unknown = sorted(set(settings) - set(fields))
+    if unknown:
+        raise ValueError(
+            f"unknown setting {', '.join(unknown)}; the settings are {', '.join(fields)}"
+        )
+    values = {**(PRESETS[model] if model else {}), **settings}
+    missing = [name for name in ("hidden_size", "intermediate_size", "nhead") if name not in values]
+    if missing:
+        raise ValueError(
+            f"{', '.join(missing)} missing: give them, or a preset model={' | '.join(PRESETS)}"
+        )
+    return config_class(**values)
+
+
+def resolve_config(
+    config_class: type[Config], hidden_size_or_config: Any, settings: dict[str, Any]
+) -> Config:
+    """Returns a layer's config from its constructor's arguments; those that are None are not given.
+
+    `settings` given beside a config override it.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if isinstance(hidden_size_or_config, config_class):
+        return dataclasses.replace(hidden_size_or_config, **given)
+    if isinstance(hidden_size_or_config, EncoderLayerConfig):
+        raise ValueError(
+            f"expected a {config_class.__name__} as the layer's own get_config makes it, "
+            f"got a {type(hidden_size_or_config).__name__}"
+        )
+    return make_config(config_class, hidden_size=hidden_size_or_config, **given)
+
+
+class ClassOrInstanceGetConfig:
+    """get_config as LightSeq has it on the class, and as Keras has it on an instance.
+
+    Layer.get_config(model="transformer-base", ...) returns a config for the constructor;
+    layer.get_config() returns the dictionary that from_config, clone_model and save use.
+    """
+
+    def __init__(self, config_class: type[EncoderLayerConfig], keras_get_config: Callable):
+        self._config_class = config_class
+        self._keras_get_config = keras_get_config
+
+    def __get__(self, instance: Any, owner: Optional[type] = None) -> Callable:
+        if instance is None:
+            return functools.partial(make_config, self._config_class)
+        return types.MethodType(self._keras_get_config, instance)
