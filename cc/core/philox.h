@@ -1,0 +1,60 @@
+#ifndef TF_LS_CC_CORE_PHILOX_H_
+#define TF_LS_CC_CORE_PHILOX_H_
+
+#include <cstdint>
+
+namespace tf_ls {
+
+// Philox 4x32-10, a counter-based random number generator: Salmon et al., "Parallel random numbers: as easy as
+// 1, 2, 3", SC 2011. The same (seed, site, row, column) gives the same number on every device and in every order of
+// evaluation, so that dropout masks need not be stored between forward and backward.
+struct Philox {
+  static constexpr uint32_t kMultiplier0 = 0xD2511F53u;
+  static constexpr uint32_t kMultiplier1 = 0xCD9E8D57u;
+  static constexpr uint32_t kWeyl0 = 0x9E3779B9u;
+  static constexpr uint32_t kWeyl1 = 0xBB67AE85u;
+  static constexpr int kRounds = 10;
+
+  // Replaces a counter by its four random words.
+  static inline __attribute__((always_inline)) void Generate(uint32_t key0, uint32_t key1, uint32_t* c0, uint32_t* c1, uint32_t* c2, uint32_t* c3) {
+    for (int round = 0; round < kRounds; ++round) {
+      const uint64_t product0 = static_cast<uint64_t>(kMultiplier0) * *c0;
+      const uint64_t product1 = static_cast<uint64_t>(kMultiplier1) * *c2;
+      *c0 = static_cast<uint32_t>(product1 >> 32) ^ *c1 ^ key0;
+      *c1 = static_cast<uint32_t>(product1);
+      *c2 = static_cast<uint32_t>(product0 >> 32) ^ *c3 ^ key1;
+      *c3 = static_cast<uint32_t>(product0);
+      key0 += kWeyl0;
+      key1 += kWeyl1;
+    }
+  }
+};
+
+// Where in a layer a mask is used; part of the counter, so that no two masks of a layer are alike.
+enum class DropoutSite : uint32_t {
+  kStandalone = 0,
+  kSelfAttentionWeights = 1,
+  kSelfAttentionOutput = 2,
+  kCrossAttentionWeights = 3,
+  kCrossAttentionOutput = 4,
+  kActivation = 5,
+  kFfnOutput = 6,
+};
+
+// One mask: the random number of element (row, column) is word column % 4 of counter (column / 4, row, lane, site)
+// under the key `seed`; the element is kept where the number is not below rate * 2^32.
+struct Dropout {
+  float rate = 0.0f;
+  uint64_t seed = 0;
+  DropoutSite site = DropoutSite::kStandalone;
+
+  bool active() const { return rate > 0.0f; }
+  float scale() const { return rate < 1.0f ? 1.0f / (1.0f - rate) : 0.0f; }
+  uint32_t threshold() const {
+    return rate < 1.0f ? static_cast<uint32_t>(static_cast<double>(rate) * 4294967296.0) : 0xffffffffu;
+  }
+};
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_CORE_PHILOX_H_

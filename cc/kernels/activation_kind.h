@@ -1,0 +1,11 @@
+#ifndef TF_LS_CC_KERNELS_ACTIVATION_KIND_H_
+#define TF_LS_CC_KERNELS_ACTIVATION_KIND_H_
+
+namespace tf_ls {
+
+// kGelu is the tanh form, kGeluErf the exact one.
+enum class Activation { kRelu, kTanh, kGelu, kGeluErf };
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_KERNELS_ACTIVATION_KIND_H_

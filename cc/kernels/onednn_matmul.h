@@ -1,0 +1,74 @@
+#ifndef TF_LS_CC_KERNELS_ONEDNN_MATMUL_H_
+#define TF_LS_CC_KERNELS_ONEDNN_MATMUL_H_
+
+#include <cstdint>
+#include <memory>
+#include <tuple>
+
+#include "dnnl.hpp"
+
+namespace tf_ls {
+namespace onednn {
+
+// The engine all primitives share.
+const dnnl::engine& Engine();
+
+// While one lives, oneDNN runs on the calling thread alone: the rows of a product are shared out over TensorFlow's
+// threads, and a team of OpenMP's beside them would only compete.
+class SingleThread {
+ public:
+  SingleThread();
+  ~SingleThread();
+  SingleThread(const SingleThread&) = delete;
+  SingleThread& operator=(const SingleThread&) = delete;
+
+ private:
+  const int threads_before_;
+};
+
+// C[m, n] = A[m, k] * B[k, n], as strided views of memory.
+struct ProductShape {
+  int64_t m, k, n;
+  int64_t a_row_stride, a_column_stride;
+  int64_t b_row_stride, b_column_stride;  // both 0: laid out as oneDNN likes it best
+  int64_t c_row_stride;
+  dnnl::memory::data_type type;    // of A and B
+  dnnl::memory::data_type c_type;
+  bool bias;                       // float32 [n]
+  bool accumulate;                 // C += A * B
+
+  auto AsTuple() const {
+    return std::make_tuple(m, k, n, a_row_stride, a_column_stride, b_row_stride, b_column_stride, c_row_stride, type,
+                           c_type, bias, accumulate);
+  }
+};
+
+// A compiled product; may be run by many threads at once.
+class Product {
+ public:
+  explicit Product(const ProductShape& shape);
+
+  // The compiled product of a shape, from a cache. Compiling takes up to some milliseconds.
+  static std::shared_ptr<const Product> Get(const ProductShape& shape);
+
+  // Bytes of a weight in oneDNN's own layout.
+  size_t packed_bytes() const { return b_.get_size(); }
+
+  // Brings B, float32 with the given strides, into that layout and type.
+  void Pack(const float* b, int64_t row_stride, int64_t column_stride, void* packed) const;
+
+  void Run(const void* a, const void* b, const float* bias, void* c) const;
+
+ private:
+  dnnl::memory::dims dims_b_;
+  dnnl::memory::desc a_, b_, c_, bias_, scratchpad_;
+  dnnl::matmul primitive_;
+};
+
+// Whether this processor multiplies bfloat16.
+bool HasBfloat16();
+
+}  // namespace onednn
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_KERNELS_ONEDNN_MATMUL_H_

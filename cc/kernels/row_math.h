@@ -1,0 +1,51 @@
+#ifndef TF_LS_CC_KERNELS_ROW_MATH_H_
+#define TF_LS_CC_KERNELS_ROW_MATH_H_
+
+#include <cstdint>
+
+#include "cc/core/bfloat16.h"
+#include "cc/core/philox.h"
+#include "cc/kernels/activation_kind.h"
+
+// What the CPU kernels do to one row of float32 numbers, compiled for several generations of processors. All
+// arithmetic between matrix products is float32, so that this is the only place that needs vector code.
+namespace tf_ls {
+namespace row {
+
+void Load(const bfloat16* from, int64_t n, float* to);
+void Store(const float* from, int64_t n, bfloat16* to);
+
+// y = a + b
+void Add(const float* a, const float* b, int64_t n, float* y);
+// y = a * b
+void Multiply(const float* a, const float* b, int64_t n, float* y);
+// y = a + b * c
+void MultiplyAdd(const float* a, const float* b, const float* c, int64_t n, float* y);
+
+// Mean and 1 / sqrt(variance + epsilon) of a row, in two passes as Keras computes them.
+void Moments(const float* x, int64_t n, float epsilon, float* mean, float* inverse_deviation);
+// y = (x - mean) * inverse_deviation * gamma + beta
+void Normalize(const float* x, float mean, float inverse_deviation, const float* gamma, const float* beta, int64_t n,
+               float* y);
+// Gradient of Normalize over Moments: writes dx, adds to dgamma and dbeta. dy and dx may be the same.
+void NormalizeGradient(const float* dy, const float* x, float mean, float inverse_deviation, const float* gamma,
+                       int64_t n, float* dx, float* dgamma, float* dbeta);
+
+// Replaces scores by softmax(scores); returns log(sum(exp(scores))).
+float Softmax(int64_t n, float* scores);
+// Replaces scores by exp(scores - log_sum).
+void ExpMinus(float log_sum, int64_t n, float* scores);
+// ds = p * (dp - sum(p * dp)) * scale, over dp in place.
+void SoftmaxGradient(const float* p, float scale, int64_t n, float* dp);
+
+void Activate(Activation kind, const float* x, int64_t n, float* y);
+// dx = dy * activation'(x); dy and dx may be the same.
+void ActivateGradient(Activation kind, const float* x, const float* dy, int64_t n, float* dx);
+
+// mask[j] = 0 where element (row, j) is dropped, 1 / (1 - rate) where it is kept.
+void DropoutMask(const Dropout& dropout, uint32_t row, uint32_t lane, int64_t n, float* mask);
+
+}  // namespace row
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_KERNELS_ROW_MATH_H_

@@ -1,0 +1,262 @@
+#include "cc/kernels/row_math.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "cc/core/multiversion.h"
+
+namespace tf_ls {
+namespace row {
+namespace {
+
+// What a multiversioned function calls must be part of it, or it is compiled for the oldest processor only.
+#define TF_LS_INLINE inline __attribute__((always_inline))
+
+// exp(x) to 2 ulp: 2^n * polynomial(r), x = n * log(2) + r (the coefficients of Cephes' expf).
+TF_LS_INLINE float Exp(float x) {
+  x = x > 88.376259f ? 88.376259f : x;
+  x = x < -87.336544f ? -87.336544f : x;
+  // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number on any processor.
+  const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
+  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = p * r * r + r + 1.0f;
+  const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
+  float power;
+  std::memcpy(&power, &bits, sizeof(power));
+  return p * power;
+}
+
+// tanh(x): a polynomial near zero, where 1 - 2 / (exp(2x) + 1) would cancel (the coefficients of Cephes' tanhf).
+TF_LS_INLINE float Tanh(float x) {
+  const float magnitude = std::fabs(x);
+  const float square = x * x;
+  float p = -5.70498872745e-3f;
+  p = p * square + 2.06390887954e-2f;
+  p = p * square - 5.37397155531e-2f;
+  p = p * square + 1.33314422036e-1f;
+  p = p * square - 3.33332819422e-1f;
+  const float near = p * square * x + x;
+  const float far = 1.0f - 2.0f / (Exp(2.0f * magnitude) + 1.0f);
+  return magnitude < 0.625f ? near : std::copysign(far, x);
+}
+
+// erf(x): a rational function on [-4, 4], outside of which float32 knows only -1 and 1 (the coefficients that Eigen
+// and XLA use).
+TF_LS_INLINE float Erf(float x) {
+  x = x > 4.0f ? 4.0f : x;
+  x = x < -4.0f ? -4.0f : x;
+  const float square = x * x;
+  float p = -2.72614225801306e-10f;
+  p = p * square + 2.77068142495902e-08f;
+  p = p * square - 2.10102402082508e-06f;
+  p = p * square - 5.69250639462346e-05f;
+  p = p * square - 7.34990630326855e-04f;
+  p = p * square - 2.95459980854025e-03f;
+  p = p * square - 1.60960333262415e-02f;
+  float q = -1.45660718464996e-05f;
+  q = q * square - 2.13374055278905e-04f;
+  q = q * square - 1.68282697438203e-03f;
+  q = q * square - 7.37332916720468e-03f;
+  q = q * square - 1.42647390514189e-02f;
+  return x * p / q;
+}
+
+constexpr float kSqrt2OverPi = 0.7978845608f;
+constexpr float kGeluCubic = 0.044715f;
+constexpr float kSqrtHalf = 0.7071067812f;
+constexpr float kInverseSqrt2Pi = 0.3989422804f;
+
+struct ReluFunction {
+  static TF_LS_INLINE float Value(float x) { return x > 0.0f ? x : x * 0.0f; }  // a NaN stays one
+  static TF_LS_INLINE float Slope(float x) { return x > 0.0f ? 1.0f : 0.0f; }
+};
+
+struct TanhFunction {
+  static TF_LS_INLINE float Value(float x) { return Tanh(x); }
+  static TF_LS_INLINE float Slope(float x) {
+    const float t = Tanh(x);
+    return 1.0f - t * t;
+  }
+};
+
+struct GeluFunction {
+  static TF_LS_INLINE float Inner(float x) { return Tanh(kSqrt2OverPi * (x + kGeluCubic * x * x * x)); }
+  static TF_LS_INLINE float Value(float x) { return 0.5f * x * (1.0f + Inner(x)); }
+  static TF_LS_INLINE float Slope(float x) {
+    const float t = Inner(x);
+    const float inner_slope = kSqrt2OverPi * (1.0f + 3.0f * kGeluCubic * x * x);
+    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * inner_slope;
+  }
+};
+
+struct GeluErfFunction {
+  static TF_LS_INLINE float Value(float x) { return 0.5f * x * (1.0f + Erf(x * kSqrtHalf)); }
+  static TF_LS_INLINE float Slope(float x) {
+    return 0.5f * (1.0f + Erf(x * kSqrtHalf)) + x * kInverseSqrt2Pi * Exp(-0.5f * x * x);
+  }
+};
+
+template <typename Function>
+TF_LS_INLINE void MapValue(const float* x, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = Function::Value(x[i]);
+}
+
+template <typename Function>
+TF_LS_INLINE void MapSlope(const float* x, const float* dy, int64_t n, float* dx) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * Function::Slope(x[i]);
+}
+
+}  // namespace
+
+TF_LS_MULTIVERSION void Load(const bfloat16* from, int64_t n, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] = ToFloat(from[i]);
+}
+
+TF_LS_MULTIVERSION void Store(const float* from, int64_t n, bfloat16* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] = ToBfloat16(from[i]);
+}
+
+TF_LS_MULTIVERSION void Add(const float* a, const float* b, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = a[i] + b[i];
+}
+
+TF_LS_MULTIVERSION void Multiply(const float* a, const float* b, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = a[i] * b[i];
+}
+
+TF_LS_MULTIVERSION void MultiplyAdd(const float* a, const float* b, const float* c, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = a[i] + b[i] * c[i];
+}
+
+TF_LS_MULTIVERSION void Moments(const float* x, int64_t n, float epsilon, float* mean, float* inverse_deviation) {
+  float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  const float m = sum / static_cast<float>(n);
+  float squares = 0.0f;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t i = 0; i < n; ++i) squares += (x[i] - m) * (x[i] - m);
+  *mean = m;
+  *inverse_deviation = 1.0f / std::sqrt(squares / static_cast<float>(n) + epsilon);
+}
+
+TF_LS_MULTIVERSION void Normalize(const float* x, float mean, float inverse_deviation, const float* gamma,
+                                  const float* beta, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse_deviation * gamma[i] + beta[i];
+}
+
+TF_LS_MULTIVERSION void NormalizeGradient(const float* dy, const float* x, float mean, float inverse_deviation,
+                                          const float* gamma, int64_t n, float* dx, float* dgamma, float* dbeta) {
+  float sum = 0.0f;
+  float sum_normalized = 0.0f;
+#pragma omp simd reduction(+ : sum, sum_normalized)
+  for (int64_t i = 0; i < n; ++i) {
+    const float normalized = (x[i] - mean) * inverse_deviation;
+    const float gradient = dy[i] * gamma[i];
+    sum += gradient;
+    sum_normalized += gradient * normalized;
+    dgamma[i] += dy[i] * normalized;
+    dbeta[i] += dy[i];
+  }
+  const float mean_gradient = sum / static_cast<float>(n);
+  const float mean_normalized = sum_normalized / static_cast<float>(n);
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float normalized = (x[i] - mean) * inverse_deviation;
+    dx[i] = inverse_deviation * (dy[i] * gamma[i] - mean_gradient - normalized * mean_normalized);
+  }
+}
+
+TF_LS_MULTIVERSION float Softmax(int64_t n, float* scores) {
+  float top = scores[0];
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < n; ++i) top = scores[i] > top ? scores[i] : top;
+  float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    scores[i] = Exp(scores[i] - top);
+    sum += scores[i];
+  }
+  const float inverse = 1.0f / sum;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) scores[i] *= inverse;
+  return top + std::log(sum);
+}
+
+TF_LS_MULTIVERSION void ExpMinus(float log_sum, int64_t n, float* scores) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) scores[i] = Exp(scores[i] - log_sum);
+}
+
+TF_LS_MULTIVERSION void SoftmaxGradient(const float* p, float scale, int64_t n, float* dp) {
+  float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += p[i] * dp[i];
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) dp[i] = p[i] * (dp[i] - sum) * scale;
+}
+
+TF_LS_MULTIVERSION void Activate(Activation kind, const float* x, int64_t n, float* y) {
+  switch (kind) {
+    case Activation::kRelu: return MapValue<ReluFunction>(x, n, y);
+    case Activation::kTanh: return MapValue<TanhFunction>(x, n, y);
+    case Activation::kGelu: return MapValue<GeluFunction>(x, n, y);
+    case Activation::kGeluErf: return MapValue<GeluErfFunction>(x, n, y);
+  }
+}
+
+TF_LS_MULTIVERSION void ActivateGradient(Activation kind, const float* x, const float* dy, int64_t n, float* dx) {
+  switch (kind) {
+    case Activation::kRelu: return MapSlope<ReluFunction>(x, dy, n, dx);
+    case Activation::kTanh: return MapSlope<TanhFunction>(x, dy, n, dx);
+    case Activation::kGelu: return MapSlope<GeluFunction>(x, dy, n, dx);
+    case Activation::kGeluErf: return MapSlope<GeluErfFunction>(x, dy, n, dx);
+  }
+}
+
+TF_LS_MULTIVERSION void DropoutMask(const Dropout& dropout, uint32_t row, uint32_t lane, int64_t n, float* mask) {
+  constexpr int kCounters = 16;
+  const uint32_t key0 = static_cast<uint32_t>(dropout.seed);
+  const uint32_t key1 = static_cast<uint32_t>(dropout.seed >> 32);
+  const uint32_t site = static_cast<uint32_t>(dropout.site);
+  const uint32_t threshold = dropout.threshold();
+  const float scale = dropout.scale();
+  for (int64_t start = 0; start < n; start += 4 * kCounters) {
+    float words[4][kCounters];
+#pragma omp simd
+    for (int i = 0; i < kCounters; ++i) {
+      uint32_t c0 = static_cast<uint32_t>(start / 4) + i;
+      uint32_t c1 = row;
+      uint32_t c2 = lane;
+      uint32_t c3 = site;
+      Philox::Generate(key0, key1, &c0, &c1, &c2, &c3);
+      words[0][i] = c0 < threshold ? 0.0f : scale;
+      words[1][i] = c1 < threshold ? 0.0f : scale;
+      words[2][i] = c2 < threshold ? 0.0f : scale;
+      words[3][i] = c3 < threshold ? 0.0f : scale;
+    }
+    float interleaved[4 * kCounters];
+    for (int i = 0; i < kCounters; ++i) {
+      for (int word = 0; word < 4; ++word) interleaved[4 * i + word] = words[word][i];
+    }
+    const int64_t count = n - start < 4 * kCounters ? n - start : 4 * kCounters;
+    std::memcpy(mask + start, interleaved, count * sizeof(float));
+  }
+}
+
+}  // namespace row
+}  // namespace tf_ls

@@ -1,0 +1,97 @@
+#ifndef TF_LS_CC_LAYERS_RESIDUAL_H_
+#define TF_LS_CC_LAYERS_RESIDUAL_H_
+
+#include <cstdint>
+
+#include "cc/core/arena.h"
+#include "cc/kernels/dropout.h"
+#include "cc/kernels/layer_norm.h"
+#include "cc/layers/layer_options.h"
+#include "cc/layers/weights.h"
+
+namespace tf_ls {
+
+// What every block of a layer shares: layer norm, dropout and the residual connection around a function f.
+//   pre-norm:  y = x + dropout(f(norm(x)))
+//   post-norm: y = norm(x + dropout(f(x)))
+template <typename Device, typename T>
+class Residual {
+ public:
+  // What backward needs; lives in the layer's reserve.
+  struct Saved {
+    Moments moments;
+    T* sum;  // post-norm: what the norm was applied to
+
+    static Saved Cut(const LayerOptions& options, int64_t rows, BufferCutter* reserve) {
+      Saved saved;
+      saved.moments.mean = reserve->Cut<float>(rows);
+      saved.moments.inverse_deviation = reserve->Cut<float>(rows);
+      saved.sum = options.pre_norm ? nullptr : reserve->Cut<T>(rows * options.hidden_size);
+      return saved;
+    }
+  };
+
+  Residual(const Device& device, const LayerOptions& options, LayerNormWeights<const float*> norm, DropoutSite site,
+           int64_t rows)
+      : device_(device),
+        options_(options),
+        norm_(norm),
+        dropout_(options.MakeDropout(options.residual_dropout, site)),
+        rows_(rows) {}
+
+  // `function(input, output)` writes f(input); y may be x.
+  template <typename Function>
+  void Forward(const T* x, const Saved& saved, T* y, const Function& function) const {
+    const ArenaScope scope(device_.arena);
+    T* const output = New();
+    if (options_.pre_norm) {
+      T* const normalized = New();
+      LayerNorm(device_, x, rows_, options_.hidden_size, norm_.gamma, norm_.beta, options_.epsilon, normalized,
+                saved.moments);
+      function(normalized, output);
+      DropoutAdd(device_, dropout_, output, x, rows_, options_.hidden_size, y);
+    } else {
+      function(x, output);
+      DropoutAdd(device_, dropout_, output, x, rows_, options_.hidden_size, saved.sum);
+      LayerNorm(device_, saved.sum, rows_, options_.hidden_size, norm_.gamma, norm_.beta, options_.epsilon, y,
+                saved.moments);
+    }
+  }
+
+  // `gradient(input, doutput, dinput)` writes the gradient of f at `input`; dx may be dy.
+  template <typename Function>
+  void Backward(const T* x, const Saved& saved, const T* dy, T* dx, LayerNormWeights<float*> dnorm,
+                const Function& gradient) const {
+    const ArenaScope scope(device_.arena);
+    const int64_t n = options_.hidden_size;
+    T* const doutput = New();
+    T* const dinput = New();
+    if (options_.pre_norm) {
+      T* const normalized = New();
+      LayerNormFromMoments(device_, x, rows_, n, norm_.gamma, norm_.beta, saved.moments, normalized);
+      ApplyDropout(device_, dropout_, dy, rows_, n, doutput);
+      gradient(normalized, doutput, dinput);
+      LayerNormGradient(device_, dinput, x, rows_, n, norm_.gamma, saved.moments, dy, dx, dnorm.gamma, dnorm.beta);
+    } else {
+      T* const dsum = New();
+      LayerNormGradient(device_, dy, saved.sum, rows_, n, norm_.gamma, saved.moments, static_cast<const T*>(nullptr),
+                        dsum, dnorm.gamma, dnorm.beta);
+      ApplyDropout(device_, dropout_, dsum, rows_, n, doutput);
+      gradient(x, doutput, dinput);
+      DropoutAdd(device_, Dropout(), dinput, dsum, rows_, n, dx);
+    }
+  }
+
+ private:
+  T* New() const { return device_.arena->template Allocate<T>(rows_ * options_.hidden_size); }
+
+  const Device& device_;
+  const LayerOptions& options_;
+  const LayerNormWeights<const float*> norm_;
+  const Dropout dropout_;
+  const int64_t rows_;
+};
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_LAYERS_RESIDUAL_H_

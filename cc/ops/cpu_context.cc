@@ -1,0 +1,70 @@
+#include "cc/ops/cpu_context.h"
+
+namespace tf_ls {
+namespace {
+
+using tensorflow::Tensor;
+
+template <typename From, typename To>
+void Cast(const Cpu& cpu, const From* from, int64_t count, To* to) {
+  cpu.threads->ParallelFor(count, 2, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) to[i] = static_cast<To>(from[i]);
+  });
+}
+
+template <typename TensorType>
+const float* Widened(const Cpu& cpu, const Tensor& tensor) {
+  float* const wide = cpu.arena->Allocate<float>(tensor.NumElements());
+  Cast(cpu, tensor.flat<TensorType>().data(), tensor.NumElements(), wide);
+  return wide;
+}
+
+}  // namespace
+
+const float* CpuContext::Float(const Tensor& tensor) {
+  switch (tensor.dtype()) {
+    case tensorflow::DT_HALF:
+      return Widened<Eigen::half>(cpu_, tensor);
+    case tensorflow::DT_BFLOAT16:
+      return Widened<tensorflow::bfloat16>(cpu_, tensor);
+    default:
+      return tensor.flat<float>().data();
+  }
+}
+
+template <>
+const float* CpuContext::Read<float>(const Tensor& tensor) {
+  return Float(tensor);
+}
+
+template <>
+const bfloat16* CpuContext::Read<bfloat16>(const Tensor& tensor) {
+  return reinterpret_cast<const bfloat16*>(tensor.flat<tensorflow::bfloat16>().data());
+}
+
+template <>
+float* CpuContext::Write<float>(Tensor* tensor) {
+  if (tensor->dtype() == tensorflow::DT_FLOAT) return tensor->flat<float>().data();
+  const int64_t count = tensor->NumElements();
+  float* const wide = arena_.Allocate<float>(count);
+  unfinished_.push_back([this, tensor, count, wide] {
+    if (tensor->dtype() == tensorflow::DT_HALF) {
+      Cast(cpu_, wide, count, tensor->flat<Eigen::half>().data());
+    } else {
+      Cast(cpu_, wide, count, tensor->flat<tensorflow::bfloat16>().data());
+    }
+  });
+  return wide;
+}
+
+template <>
+bfloat16* CpuContext::Write<bfloat16>(Tensor* tensor) {
+  return reinterpret_cast<bfloat16*>(tensor->flat<tensorflow::bfloat16>().data());
+}
+
+void CpuContext::Finish() {
+  for (const auto& finish : unfinished_) finish();
+  unfinished_.clear();
+}
+
+}  // namespace tf_ls

@@ -1,0 +1,179 @@
+#include "cc/layers/encoder_layer.h"
+
+#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/layer_weights.h"
+#include "tensorflow/core/framework/common_shape_fns.h"
+#include "tensorflow/core/framework/op.h"
+
+namespace tf_ls {
+namespace {
+
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+
+// Checks x, offsets, lengths, seed from input `first` on and the weights from input `first_weight` on.
+Status CheckShapes(InferenceContext* c, int first, int first_weight) {
+  ShapeHandle x, ignored;
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first), 2, &x));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 1), 1, &ignored));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 2), 1, &ignored));
+  TF_LS_RETURN_IF_ERROR(c->Merge(c->input(first + 3), c->Vector(2), &ignored));
+  return CheckWeightShapes(c, first_weight, c->num_inputs() - first_weight, c->Dim(x, 1), /*cross_attention=*/false,
+                           c->UnknownDim());
+}
+
+REGISTER_OP("LSEncoderLayer")
+    .Input("x: T")
+    .Input("offsets: int32")
+    .Input("lengths: int32")
+    .Input("seed: int64")
+    .Input("weights: N * W")
+    .Output("y: T")
+    .Output("reserve: uint8")
+    .Attr("T: {float, half, bfloat16}")
+    .Attr("W: {float, half, bfloat16} = DT_FLOAT")
+    .Attr("N: int >= 1")
+    .Attr("num_heads: int >= 1")
+    .Attr("pre_norm: bool = true")
+    .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox'} = 'relu'")
+    .Attr("epsilon: float = 1e-6")
+    .Attr("causal: bool = false")
+    .Attr("attention_dropout: float = 0.0")
+    .Attr("activation_dropout: float = 0.0")
+    .Attr("residual_dropout: float = 0.0")
+    .Attr("save_reserve: bool = false")
+    .SetShapeFn([](InferenceContext* c) {
+      TF_LS_RETURN_IF_ERROR(CheckShapes(c, 0, 4));
+      c->set_output(0, c->input(0));
+      c->set_output(1, c->Vector(InferenceContext::kUnknownDim));
+      return Status();
+    });
+
+REGISTER_OP("LSEncoderLayerGrad")
+    .Input("dy: T")
+    .Input("x: T")
+    .Input("offsets: int32")
+    .Input("lengths: int32")
+    .Input("seed: int64")
+    .Input("reserve: uint8")
+    .Input("weights: N * W")
+    .Output("dx: T")
+    .Output("dweights: N * W")
+    .Attr("T: {float, half, bfloat16}")
+    .Attr("W: {float, half, bfloat16} = DT_FLOAT")
+    .Attr("N: int >= 1")
+    .Attr("num_heads: int >= 1")
+    .Attr("pre_norm: bool = true")
+    .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox'} = 'relu'")
+    .Attr("epsilon: float = 1e-6")
+    .Attr("causal: bool = false")
+    .Attr("attention_dropout: float = 0.0")
+    .Attr("activation_dropout: float = 0.0")
+    .Attr("residual_dropout: float = 0.0")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle ignored;
+      TF_LS_RETURN_IF_ERROR(CheckShapes(c, 1, 6));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(0), c->input(1), &ignored));
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(5), 1, &ignored));
+      c->set_output(0, c->input(1));
+      for (int i = 1; i < c->num_outputs(); ++i) c->set_output(i, c->input(5 + i));
+      return Status();
+    });
+
+// Inputs that forward and gradient share, from input `first` on.
+struct Inputs {
+  LayerOptions options;
+  Sentences sentences;
+  LayerWeights weights;
+
+  static Status Read(OpKernelContext* context, int first, const LayerOptions& attributes, CpuContext* cpu,
+                     Inputs* inputs) {
+    inputs->options = attributes;
+    const Tensor& x = context->input(first);
+    TF_LS_RETURN_IF_ERROR(CheckRank(x, 2, "x"));
+    inputs->options.hidden_size = x.dim_size(1);
+    TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 1), context->input(first + 2), x.dim_size(0), "x's",
+                                        &inputs->sentences));
+    TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 3), &inputs->options.seed));
+    return inputs->weights.Read(context, cpu, &inputs->options);
+  }
+};
+
+template <typename TensorType>
+class EncoderLayerOp : public CpuKernel {
+  using T = typename ComputeType<TensorType>::type;
+
+ public:
+  explicit EncoderLayerOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+    OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
+    OP_REQUIRES_OK(construction, construction->GetAttr("save_reserve", &save_reserve_));
+  }
+
+ protected:
+  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+    Inputs inputs;
+    TF_LS_RETURN_IF_ERROR(Inputs::Read(context, 0, options_, cpu, &inputs));
+    const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences, inputs.weights.data());
+    Tensor* y;
+    Tensor* saved;
+    const int64_t bytes = layer.ReserveBytes();
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &y));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {save_reserve_ ? bytes : 0}, &saved));
+    void* const reserve = save_reserve_ ? saved->data() : cpu->cpu().arena->Allocate<unsigned char>(bytes);
+    layer.Forward(cpu->Read<T>(context->input(0)), reserve, cpu->Write<T>(y));
+    return Status();
+  }
+
+ private:
+  LayerOptions options_;
+  bool save_reserve_;
+};
+
+template <typename TensorType>
+class EncoderLayerGradOp : public CpuKernel {
+  using T = typename ComputeType<TensorType>::type;
+
+ public:
+  explicit EncoderLayerGradOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+    OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
+  }
+
+ protected:
+  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+    Inputs inputs;
+    const Tensor& dy = context->input(0);
+    const Tensor& x = context->input(1);
+    const Tensor& saved = context->input(5);
+    TF_LS_RETURN_IF_ERROR(Inputs::Read(context, 1, options_, cpu, &inputs));
+    TF_LS_RETURN_IF_ERROR(CheckShape(dy, x.shape(), "dy"));
+    const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences, inputs.weights.data());
+    const T* const x_data = cpu->Read<T>(x);
+    const int64_t bytes = layer.ReserveBytes();
+    const void* reserve = saved.data();
+    if (saved.NumElements() == 0 && bytes > 0) {
+      void* const remade = cpu->cpu().arena->Allocate<unsigned char>(bytes);
+      layer.Forward(x_data, remade, cpu->cpu().arena->Allocate<T>(x.NumElements()));
+      reserve = remade;
+    } else {
+      TF_LS_RETURN_IF_ERROR(CheckShape(saved, {bytes}, "reserve"));
+    }
+    Tensor* dx;
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
+    LayerGradients gradients;
+    TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, cpu));
+    layer.Backward(x_data, reserve, cpu->Read<T>(dy), cpu->Write<T>(dx), gradients.data());
+    return Status();
+  }
+
+ private:
+  LayerOptions options_;
+};
+
+TF_LS_REGISTER_FOR_FLOATS("LSEncoderLayer", EncoderLayerOp);
+TF_LS_REGISTER_FOR_FLOATS("LSEncoderLayerGrad", EncoderLayerGradOp);
+
+}  // namespace
+}  // namespace tf_ls

@@ -1,0 +1,53 @@
+#ifndef TF_LS_CC_OPS_LAYER_WEIGHTS_H_
+#define TF_LS_CC_OPS_LAYER_WEIGHTS_H_
+
+#include <vector>
+
+#include "cc/ops/checks.h"
+#include "cc/ops/cpu_context.h"
+
+namespace tf_ls {
+
+// The input list "weights" of an operation as float32.
+class LayerWeights {
+ public:
+  // Also fills options->filter_size.
+  Status Read(tensorflow::OpKernelContext* context, CpuContext* cpu, LayerOptions* options) {
+    tensorflow::OpInputList inputs;
+    TF_LS_RETURN_IF_ERROR(context->input_list("weights", &inputs));
+    TF_LS_RETURN_IF_ERROR(CheckWeights(inputs, options));
+    for (const tensorflow::Tensor& input : inputs) pointers_.push_back(cpu->Float(input));
+    return Status();
+  }
+
+  const float* const* data() const { return pointers_.data(); }
+
+ private:
+  std::vector<const float*> pointers_;
+};
+
+// The output list "dweights" of a gradient, shaped as the input list "weights".
+class LayerGradients {
+ public:
+  Status Allocate(tensorflow::OpKernelContext* context, CpuContext* cpu) {
+    tensorflow::OpInputList weights;
+    tensorflow::OpOutputList outputs;
+    TF_LS_RETURN_IF_ERROR(context->input_list("weights", &weights));
+    TF_LS_RETURN_IF_ERROR(context->output_list("dweights", &outputs));
+    for (int i = 0; i < weights.size(); ++i) {
+      tensorflow::Tensor* output;
+      TF_LS_RETURN_IF_ERROR(outputs.allocate(i, weights[i].shape(), &output));
+      pointers_.push_back(cpu->Write<float>(output));
+    }
+    return Status();
+  }
+
+  float* const* data() const { return pointers_.data(); }
+
+ private:
+  std::vector<float*> pointers_;
+};
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_OPS_LAYER_WEIGHTS_H_

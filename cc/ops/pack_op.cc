@@ -1,0 +1,128 @@
+#include <cstring>
+
+#include "cc/ops/cpu_kernel.h"
+#include "tensorflow/core/framework/op.h"
+
+namespace tf_ls {
+namespace {
+
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::TensorShape;
+using tensorflow::errors::InvalidArgument;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+
+REGISTER_OP("LSPack")
+    .Input("x: T")
+    .Input("indices: int32")
+    .Output("y: T")
+    .Attr("T: {float, half, bfloat16}")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle x, indices;
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &x));
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &indices));
+      c->set_output(0, c->Matrix(c->Dim(indices, 0), c->Dim(x, 2)));
+      return Status();
+    });
+
+REGISTER_OP("LSUnpack")
+    .Input("x: T")
+    .Input("indices: int32")
+    .Input("batch_and_length: int32")
+    .Output("y: T")
+    .Attr("T: {float, half, bfloat16}")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle x, indices, shape;
+      tensorflow::shape_inference::DimensionHandle ignored;
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &x));
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(1), 1, &indices));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(x, 0), c->Dim(indices, 0), &ignored));
+      TF_LS_RETURN_IF_ERROR(c->MakeShapeFromShapeTensor(2, &shape));
+      TF_LS_RETURN_IF_ERROR(c->WithRank(shape, 2, &shape));
+      c->set_output(0, c->MakeShape({c->Dim(shape, 0), c->Dim(shape, 1), c->Dim(x, 1)}));
+      return Status();
+    });
+
+Status CheckIndex(int64_t row, int64_t index, int64_t positions) {
+  if (index >= -1 && index < positions) return Status();
+  return InvalidArgument("index ", row, " must be from -1 to ", positions - 1, ", got ", index);
+}
+
+// y[i] = x[indices[i]] over all positions of all sentences; zeros where the index is -1.
+class PackOp : public CpuKernel {
+ public:
+  using CpuKernel::CpuKernel;
+
+ protected:
+  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+    const Tensor& x = context->input(0);
+    const Tensor& indices = context->input(1);
+    TF_LS_RETURN_IF_ERROR(CheckRank(x, 3, "x"));
+    TF_LS_RETURN_IF_ERROR(CheckRank(indices, 1, "indices"));
+    const auto index = indices.flat<int32_t>();
+    const int64_t rows = indices.dim_size(0);
+    for (int64_t i = 0; i < rows; ++i) {
+      TF_LS_RETURN_IF_ERROR(CheckIndex(i, index(i), x.dim_size(0) * x.dim_size(1)));
+    }
+    Tensor* y;
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {rows, x.dim_size(2)}, &y));
+    const size_t bytes = x.dim_size(2) * tensorflow::DataTypeSize(x.dtype());
+    const char* const from = static_cast<const char*>(x.data());
+    char* const to = static_cast<char*>(y->data());
+    cpu->cpu().threads->ParallelFor(rows, bytes / 16 + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        if (index(i) >= 0) {
+          std::memcpy(to + i * bytes, from + index(i) * bytes, bytes);
+        } else {
+          std::memset(to + i * bytes, 0, bytes);
+        }
+      }
+    });
+    return Status();
+  }
+};
+
+// y[indices[i]] = x[i]; zeros where no row belongs. The gradient of Pack, and the other way round.
+class UnpackOp : public CpuKernel {
+ public:
+  using CpuKernel::CpuKernel;
+
+ protected:
+  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+    const Tensor& x = context->input(0);
+    const Tensor& indices = context->input(1);
+    TF_LS_RETURN_IF_ERROR(CheckRank(x, 2, "x"));
+    TF_LS_RETURN_IF_ERROR(CheckShape(indices, {x.dim_size(0)}, "indices"));
+    int64_t batch, length;
+    TF_LS_RETURN_IF_ERROR(ReadBatchAndLength(context->input(2), &batch, &length));
+    const auto index = indices.flat<int32_t>();
+    std::vector<int64_t> row_of(batch * length, -1);
+    for (int64_t i = 0; i < x.dim_size(0); ++i) {
+      TF_LS_RETURN_IF_ERROR(CheckIndex(i, index(i), batch * length));
+      if (index(i) >= 0) row_of[index(i)] = i;
+    }
+    Tensor* y;
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {batch, length, x.dim_size(1)}, &y));
+    const size_t bytes = x.dim_size(1) * tensorflow::DataTypeSize(x.dtype());
+    const char* const from = static_cast<const char*>(x.data());
+    char* const to = static_cast<char*>(y->data());
+    cpu->cpu().threads->ParallelFor(batch * length, bytes / 16 + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        if (row_of[i] >= 0) {
+          std::memcpy(to + i * bytes, from + row_of[i] * bytes, bytes);
+        } else {
+          std::memset(to + i * bytes, 0, bytes);
+        }
+      }
+    });
+    return Status();
+  }
+};
+
+REGISTER_KERNEL_BUILDER(Name("LSPack").Device(tensorflow::DEVICE_CPU), PackOp);
+REGISTER_KERNEL_BUILDER(Name("LSUnpack").Device(tensorflow::DEVICE_CPU), UnpackOp);
+
+}  // namespace
+}  // namespace tf_ls

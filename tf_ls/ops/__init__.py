@@ -1,0 +1,28 @@
+"""The operations of tf_ls as Python functions, each with its gradient.
+
+They work on rows of tokens: sentences one behind the other without padding between them (`pack`),
+or with it (`dense_layout`). The Keras layers of `tf_ls.layers` are built on them.
+"""
+
+from tf_ls.ops.decoder_layer import decoder_layer
+from tf_ls.ops.decoder_layer_step import decoder_layer_step
+from tf_ls.ops.dropout import dropout, random_seed
+from tf_ls.ops.encoder_layer import encoder_layer
+from tf_ls.ops.layer_norm import layer_norm
+from tf_ls.ops.output_projection import output_projection
+from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
+
+__all__ = [
+    "RowLayout",
+    "decoder_layer",
+    "decoder_layer_step",
+    "dense_layout",
+    "dropout",
+    "encoder_layer",
+    "layer_norm",
+    "output_projection",
+    "pack",
+    "pack_layouts",
+    "random_seed",
+    "unpack",
+]

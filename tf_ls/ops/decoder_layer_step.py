@@ -1,0 +1,71 @@
+"""A decoder layer on the next positions of sentences, for incremental decoding."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import tensorflow as tf
+
+from tf_ls.ops.layer_attributes import activation_attribute
+from tf_ls.ops.library import library
+
+
+def decoder_layer_step(
+    x: tf.Tensor,
+    cache_keys: tf.Tensor,
+    cache_values: tf.Tensor,
+    memory_keys: tf.Tensor | None,
+    memory_values: tf.Tensor | None,
+    memory_lengths: tf.Tensor | None,
+    weights: Sequence[tf.Tensor],
+    *,
+    num_heads: int,
+    pre_norm: bool = True,
+    activation: str = "relu",
+    epsilon: float = 1e-6,
+    memory_lag: tf.Tensor | int | None = None,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Continues sentences whose keys and values so far are cached. It has no gradient.
+
+    Args:
+        x: [B, n, H], the next n positions; float32, float16 or bfloat16.
+        cache_keys, cache_values: [B, P, heads, H / heads], of the P positions before; P may be 0.
+        memory_keys, memory_values: [B, S, heads, H / heads], the memory as cross-attention projects
+            it; None for a layer without cross-attention.
+        memory_lengths: int32 [B], how many of the S may be attended to; None without a memory.
+        weights: as for `decoder_layer`; the kv weights of cross-attention are not used.
+        memory_lag: the first of the n positions attends to at most memory_lag rows of the memory,
+            the next to one more, and so on. None: to all.
+        num_heads, pre_norm, activation, epsilon: as for `decoder_layer`.
+
+    Returns:
+        The output [B, n, H], and keys and values [B, P + n, heads, H / heads].
+
+    Raises:
+        tf.errors.InvalidArgumentError: if shapes do not fit each other.
+        ValueError: likewise, where shapes are known when a graph is built; unknown activation.
+    """
+    memory = [] if memory_keys is None else [memory_keys, memory_values]
+    return tuple(
+        library.ops.ls_decoder_layer_step(
+            x=x,
+            cache_keys=cache_keys,
+            cache_values=cache_values,
+            memory=memory,
+            memory_lengths=tf.zeros([0], tf.int32) if memory_lengths is None else memory_lengths,
+            memory_lag=-1 if memory_lag is None else memory_lag,
+            weights=list(weights),
+            num_heads=num_heads,
+            pre_norm=pre_norm,
+            activation=activation_attribute(activation),
+            epsilon=epsilon,
+        )
+    )
+
+
+@tf.RegisterGradient("LSDecoderLayerStep")
+def _decoder_layer_step_gradient(op: tf.Operation, *_):
+    raise LookupError(
+        "decoder_layer_step, which decodes with a cache, has no gradient; train with decoder_layer"
+        " on whole sentences."
+    )
