@@ -34,14 +34,15 @@ SAVE_STEPS = 100
 VALIDATION_STEPS = 400
 SUMMARY_STEPS = 20
 STOCK_SECONDS = 110.0
-STOCK_STEPS = 100
+STOCK_STEPS, STOCK_SUMMARY_STEPS = 100, 5
 MODEL = ["--hparams_set", "transformer_128_2e_2d_4h", "--dtype", "float32"]
 RUN = [*MODEL, "--distribution_strategy", "none"]
 SHOWN_SENTENCES = 8
+SHOWN_METRICS = {"PPL": "perplexity", "sacre_bleu": "BLEU"}
 
 
 class Window(NamedTuple):
-    """One line of NeurST's log about its last `SUMMARY_STEPS` steps."""
+    """What NeurST's log says about the steps since the line before."""
 
     step: int
     loss: float
@@ -142,7 +143,7 @@ class Demo:
         model_dir = self.folder / "stock_model"
         shutil.rmtree(model_dir, ignore_errors=True)
         log = TrainingLog(STOCK_STEPS, 0)
-        command = self.train_command(model_dir, STOCK_STEPS, validate=False)
+        command = self.train_command(model_dir, STOCK_STEPS, STOCK_SUMMARY_STEPS)
         self.python(command, "stock", log.read, stock=True, seconds=STOCK_SECONDS)
         shutil.rmtree(model_dir, ignore_errors=True)
         speed = steady_speed(log.windows)
@@ -161,7 +162,9 @@ class Demo:
             return
         if done:
             say(f"  going on from step {done}")
-        command = self.train_command(self.model_dir, self.steps - done, validate=True)
+        command = self.train_command(self.model_dir, self.steps - done, SUMMARY_STEPS)
+        configs = f"{command.pop()},{self.config('valid')}"
+        command += [configs, "--eval_steps", min(VALIDATION_STEPS, self.steps)]
         say("  " + shlex.join(["python", *map(str, command)]))
         log = TrainingLog(self.steps, done)
         try:
@@ -175,16 +178,12 @@ class Demo:
                 f"NeurST wrote no checkpoint of step {self.steps}, see logs/train.log"
             )
 
-    def train_command(self, model_dir: Path, steps: int, validate: bool) -> list:
-        """NeurST's command line for `steps` more steps."""
-        configs = [self.config("train"), "task.yml"]
+    def train_command(self, model_dir: Path, steps: int, summary_steps: int) -> list:
+        """NeurST's command line for `steps` more steps; its configuration files come last."""
         command = ["-m", "neurst.cli.run_exp", *RUN, "--model_dir", model_dir.name]
-        command += ["--train_steps", steps, "--summary_steps", min(SUMMARY_STEPS, steps)]
+        command += ["--train_steps", steps, "--summary_steps", min(summary_steps, steps)]
         command += ["--save_checkpoint_steps", min(SAVE_STEPS, self.steps)]
-        if validate:
-            configs.append(self.config("valid"))
-            command += ["--eval_steps", min(VALIDATION_STEPS, self.steps)]
-        return [*command, "--config_paths", ",".join(configs)]
+        return [*command, "--config_paths", f"{self.config('train')},task.yml"]
 
     def config(self, name: str) -> str:
         """The path of a NeurST configuration beside this file, from the work folder."""
@@ -220,7 +219,9 @@ class Demo:
             say(f"\n  source       {sources[i]}")
             say(f"  translation  {hypotheses[i]}")
             say(f"  reference    {references[i]}")
-        windows = [Window(**json.loads(line)) for line in read(self.history).splitlines()]
+        # Steps after the last checkpoint of a run that was stopped were trained again.
+        logged = (Window(**json.loads(line)) for line in read(self.history).splitlines())
+        windows = [*{window.step: window for window in logged}.values()]
         title("Result")
         say(f"  test BLEU        {metrics['sacre_bleu']:.2f} ({len(sources):,} held-out sentences)")
         if windows:
@@ -299,13 +300,13 @@ class TrainingLog:
         if "{'step': " in line:
             self._add(parse_metrics(line[line.index("{") :]))
         elif "Evaluating (" in line:
-            shown = line[line.index("Evaluating (") :].split("\t")[0]
-            if "sacre_bleu" in shown or "NLL" in shown:
-                say("  " + shown.replace("Evaluating (bleu) ", "").replace("Evaluating (NLL) ", ""))
-        elif "tf_ls" in line:
-            say("  " + line.split("] ", 1)[-1].replace("WARNING:absl:", ""))
+            match = re.search(r"validation set: (\w+)=([\d.]+)", line)
+            if match and match.group(1) in SHOWN_METRICS:
+                say(f"  dev {SHOWN_METRICS[match.group(1)]} {match.group(2)}")
+        elif "tf_ls: " in line:
+            say_log(line)
         elif "Training for " in line:
-            say(f"  model built after {time.monotonic() - self._begun:.0f} s, first steps")
+            say(f"  model built after {time.monotonic() - self._begun:.0f} s")
 
     def _add(self, metrics: dict[str, float]) -> None:
         step = int(metrics["step"])
@@ -354,9 +355,8 @@ def show_subwords(line: str) -> None:
 
 def show_prediction(line: str) -> None:
     """Shows the few lines of a prediction's log that say something."""
-    for sign in ("Generation elapsed", "tf_ls"):
-        if sign in line:
-            say("  " + line.split("] ", 1)[-1])
+    if "Generation elapsed" in line or "tf_ls: " in line:
+        say_log(line)
 
 
 def _whole_checkpoints(steps: int) -> int:
@@ -367,6 +367,11 @@ def _whole_checkpoints(steps: int) -> int:
 def read(path: Path) -> str:
     """The text of a file, none if there is no file."""
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+
+
+def say_log(line: str) -> None:
+    """Says a line of a log without its time and place."""
+    say("  " + re.sub(r"^[IWE]\d{4} [^]]*\] |^WARNING:absl:", "", line))
 
 
 def title(text: str) -> None:

@@ -3,6 +3,7 @@
 Packages are downloaded and unpacked in a folder of this program. Nothing is installed.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -57,6 +58,17 @@ def find_packages(names: Sequence[str]) -> list[Package]:
                 f"{program} is missing: this needs Debian, Ubuntu or a relative of them. "
                 "Elsewhere, give a folder of .mo or .po files with --catalogues."
             )
+    # The lists of a fresh system or container are empty.
+    found = _known(names) or (_update_lists() and _known(names))
+    if not found:
+        raise RuntimeError(
+            "apt knows none of the packages with translations: update its lists with "
+            "`apt-get update` (as root, or with sudo) and try again."
+        )
+    return found
+
+
+def _known(names: Sequence[str]) -> list[Package]:
     shown = subprocess.run(
         ["apt-cache", "show", "--no-all-versions", *names],
         stdout=subprocess.PIPE,
@@ -70,12 +82,18 @@ def find_packages(names: Sequence[str]) -> list[Package]:
         if len(fields) == 3:
             package = Package(fields["Package"], fields["Version"], int(fields["Size"]))
             found.setdefault(package.name, package)
-    if not found:
-        raise RuntimeError(
-            "apt knows none of the packages with translations: update its lists with "
-            "`apt-get update` (as root, or with sudo) and try again."
-        )
     return [found[name] for name in names if name in found]
+
+
+def _update_lists() -> bool:
+    """Updates apt's lists where this user may; returns whether that went well."""
+    command = ["apt-get", "-qq", "update"]
+    if os.geteuid() != 0:
+        if shutil.which("sudo") is None:
+            return False
+        command = ["sudo", "-n", *command]
+    print("updating the lists of apt", flush=True)
+    return subprocess.run(command, check=False).returncode == 0
 
 
 def download(package: Package, folder: Path) -> Path:

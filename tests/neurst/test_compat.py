@@ -88,9 +88,13 @@ def test_python_without_distutils(tmp_path):
         except ImportError as e:
             print(type(e).__name__)
     """
-    assert (
-        last_line(run(hide("distutils") + textwrap.dedent(code), tmp_path)) == "ModuleNotFoundError"
+    # TensorFlow 2.12 imports distutils itself, and knows no Python without it.
+    forget = (
+        "[sys.modules.pop(m) for m in list(sys.modules) if m.partition('.')[0] == 'distutils']\n"
     )
+    code = "import tensorflow\n" + hide("distutils") + forget + textwrap.dedent(code)
+    variables = {"TF_USE_LEGACY_KERAS": "1"} if KERAS_IS_3 else {}
+    assert last_line(run(code, tmp_path, **variables)) == "ModuleNotFoundError"
 
 
 def test_missing_scipy_is_named(tmp_path):
