@@ -73,7 +73,7 @@ class TransformerLayer(tf.keras.layers.Layer):
         self.supports_masking = True
         self.supports_jit = False  # Keras 3 then leaves XLA out of compile(jit_compile="auto")
         self.input_spec = tf.keras.layers.InputSpec(ndim=3, axes={-1: self.hidden_size})
-        self._parameters: list[Any] = []
+        self._parameter_attributes: list[str] = []
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Returns what both layers' Keras get_config has beside Keras' own entries."""
@@ -104,15 +104,17 @@ class TransformerLayer(tf.keras.layers.Layer):
         """
         raw = {"autocast": False} if KERAS_3 else {"experimental_autocast": False}
         for name, shape in zip(names, shapes):
-            self._parameters.append(
-                self.add_weight(
-                    name=name.replace("/", ".") if KERAS_3 else name,  # Keras 3 forbids slashes
-                    shape=shape,
-                    dtype="float32",
-                    initializer=INITIALIZERS[name.rsplit("/", 1)[-1]],
-                    **raw,
-                )
+            # An attribute each, not a list: tf.train.Checkpoint finds attributes on either Keras.
+            attribute = name.replace("/", "_")
+            weight = self.add_weight(
+                name=name.replace("/", ".") if KERAS_3 else name,  # Keras 3 forbids slashes
+                shape=shape,
+                dtype="float32",
+                initializer=INITIALIZERS[name.rsplit("/", 1)[-1]],
+                **raw,
             )
+            setattr(self, attribute, weight)
+            self._parameter_attributes.append(attribute)
 
     def add_self_attention(self) -> None:
         h = self.hidden_size
@@ -124,7 +126,8 @@ class TransformerLayer(tf.keras.layers.Layer):
 
     def parameters(self) -> list[tf.Tensor]:
         """Returns the weights in the order the operations take them."""
-        return [p.value if KERAS_3 else p for p in self._parameters]
+        weights = [getattr(self, attribute) for attribute in self._parameter_attributes]
+        return [weight.value if KERAS_3 else weight for weight in weights]
 
     def operation_options(self, training: Any) -> dict[str, Any]:
         """Returns the keywords that the encoder and the decoder operation share."""
