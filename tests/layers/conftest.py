@@ -1,0 +1,17 @@
+"""Whether the tests here run on Keras 2 or Keras 3; test_both_keras.py runs them on the other."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers_each_time():
+    tf.random.set_seed(0)
+    np.random.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _float32_policy():
+    yield
+    tf.keras.mixed_precision.set_global_policy("float32")

@@ -1,0 +1,6 @@
+"""Lets the tests here import reference.py and batches.py."""
+
+import sys
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]

@@ -1,0 +1,47 @@
+"""The two routes of the reference agree with each other."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+sys.path.insert(0, str(Path(__file__).parent))
+import reference
+
+LENGTHS, MEMORY_LENGTHS = [5, 1, 3], [2, 4, 1]
+ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox")
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("causal", [True, False])
+def test_encoder_layer(pre_norm, activation, causal):
+    rng = np.random.default_rng(0)
+    options = {"pre_norm": pre_norm, "activation": activation, "causal": causal}
+    x = rng.normal(size=[3, 5, 8])
+    weights = reference.encoder_weights(rng, 8, 12)
+    exact = [tf.constant(w, tf.float64) for w in weights]
+    padded = reference.encoder_layer_tf(tf.constant(x), LENGTHS, exact, 2, **options)
+    for b, length in enumerate(LENGTHS):
+        alone = reference.encoder_layer(x[b], weights, 2, keys=length, **options)
+        np.testing.assert_allclose(padded[b], alone, rtol=1e-9)
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+@pytest.mark.parametrize("memory_lag", [None, 1, 2])
+def test_decoder_layer(pre_norm, memory_lag):
+    rng = np.random.default_rng(0)
+    options = {"pre_norm": pre_norm, "memory_lag": memory_lag}
+    x, memory = rng.normal(size=[3, 5, 8]), rng.normal(size=[3, 4, 6])
+    weights = reference.decoder_weights(rng, 8, 12, 6)
+    exact = [tf.constant(w, tf.float64) for w in weights]
+    padded = reference.decoder_layer_tf(
+        tf.constant(x), LENGTHS, tf.constant(memory), MEMORY_LENGTHS, exact, 2, **options
+    )
+    for b, (length, seen) in enumerate(zip(LENGTHS, MEMORY_LENGTHS)):
+        alone = reference.decoder_layer(
+            x[b], memory[b], weights, 2, keys=length, memory_keys=seen, **options
+        )
+        np.testing.assert_allclose(padded[b], alone, rtol=1e-9)
