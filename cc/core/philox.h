@@ -16,14 +16,16 @@ struct Philox {
   static constexpr int kRounds = 10;
 
   // Replaces a counter by its four random words.
-  static inline __attribute__((always_inline)) void Generate(uint32_t key0, uint32_t key1, uint32_t* c0, uint32_t* c1, uint32_t* c2, uint32_t* c3) {
+  static void Generate(uint64_t key, uint32_t counter[4]) {
+    uint32_t key0 = static_cast<uint32_t>(key);
+    uint32_t key1 = static_cast<uint32_t>(key >> 32);
     for (int round = 0; round < kRounds; ++round) {
-      const uint64_t product0 = static_cast<uint64_t>(kMultiplier0) * *c0;
-      const uint64_t product1 = static_cast<uint64_t>(kMultiplier1) * *c2;
-      *c0 = static_cast<uint32_t>(product1 >> 32) ^ *c1 ^ key0;
-      *c1 = static_cast<uint32_t>(product1);
-      *c2 = static_cast<uint32_t>(product0 >> 32) ^ *c3 ^ key1;
-      *c3 = static_cast<uint32_t>(product0);
+      const uint64_t product0 = static_cast<uint64_t>(kMultiplier0) * counter[0];
+      const uint64_t product1 = static_cast<uint64_t>(kMultiplier1) * counter[2];
+      counter[0] = static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key0;
+      counter[1] = static_cast<uint32_t>(product1);
+      counter[2] = static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key1;
+      counter[3] = static_cast<uint32_t>(product0);
       key0 += kWeyl0;
       key1 += kWeyl1;
     }

@@ -229,32 +229,43 @@ TF_LS_MULTIVERSION void ActivateGradient(Activation kind, const float* x, const 
 }
 
 TF_LS_MULTIVERSION void DropoutMask(const Dropout& dropout, uint32_t row, uint32_t lane, int64_t n, float* mask) {
+  // Sixteen counters side by side, each word of theirs in the lower half of a 64-bit lane, where products fit.
   constexpr int kCounters = 16;
-  const uint32_t key0 = static_cast<uint32_t>(dropout.seed);
-  const uint32_t key1 = static_cast<uint32_t>(dropout.seed >> 32);
-  const uint32_t site = static_cast<uint32_t>(dropout.site);
+  constexpr int kVectors = 2;
+  typedef uint64_t Words __attribute__((vector_size(kCounters / kVectors * sizeof(uint64_t))));
+  constexpr uint64_t kLow = 0xffffffffu;
+  const Words first = {0, 1, 2, 3, 4, 5, 6, 7};
   const uint32_t threshold = dropout.threshold();
   const float scale = dropout.scale();
   for (int64_t start = 0; start < n; start += 4 * kCounters) {
-    float words[4][kCounters];
-#pragma omp simd
-    for (int i = 0; i < kCounters; ++i) {
-      uint32_t c0 = static_cast<uint32_t>(start / 4) + i;
-      uint32_t c1 = row;
-      uint32_t c2 = lane;
-      uint32_t c3 = site;
-      Philox::Generate(key0, key1, &c0, &c1, &c2, &c3);
-      words[0][i] = c0 < threshold ? 0.0f : scale;
-      words[1][i] = c1 < threshold ? 0.0f : scale;
-      words[2][i] = c2 < threshold ? 0.0f : scale;
-      words[3][i] = c3 < threshold ? 0.0f : scale;
+    Words c[4][kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      c[0][v] = first + static_cast<uint64_t>(start / 4 + v * kCounters / kVectors);
+      c[1][v] = Words{} + row;
+      c[2][v] = Words{} + lane;
+      c[3][v] = Words{} + static_cast<uint64_t>(dropout.site);
     }
-    float interleaved[4 * kCounters];
-    for (int i = 0; i < kCounters; ++i) {
-      for (int word = 0; word < 4; ++word) interleaved[4 * i + word] = words[word][i];
+    uint32_t key0 = static_cast<uint32_t>(dropout.seed);
+    uint32_t key1 = static_cast<uint32_t>(dropout.seed >> 32);
+    for (int round = 0; round < Philox::kRounds; ++round) {
+      for (int v = 0; v < kVectors; ++v) {
+        const Words product0 = c[0][v] * Philox::kMultiplier0;
+        const Words product1 = c[2][v] * Philox::kMultiplier1;
+        c[0][v] = (product1 >> 32) ^ c[1][v] ^ static_cast<uint64_t>(key0);
+        c[1][v] = product1 & kLow;
+        c[2][v] = (product0 >> 32) ^ c[3][v] ^ static_cast<uint64_t>(key1);
+        c[3][v] = product0 & kLow;
+      }
+      key0 += Philox::kWeyl0;
+      key1 += Philox::kWeyl1;
     }
-    const int64_t count = n - start < 4 * kCounters ? n - start : 4 * kCounters;
-    std::memcpy(mask + start, interleaved, count * sizeof(float));
+    uint64_t words[4][kCounters];
+    std::memcpy(words, c, sizeof(words));
+    float values[4 * kCounters];
+    for (int i = 0; i < kCounters; ++i) {
+      for (int word = 0; word < 4; ++word) values[4 * i + word] = words[word][i] < threshold ? 0.0f : scale;
+    }
+    std::memcpy(mask + start, values, (n - start < 4 * kCounters ? n - start : 4 * kCounters) * sizeof(float));
   }
 }
 

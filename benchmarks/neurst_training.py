@@ -1,0 +1,160 @@
+"""Training NeurST's Transformer, stock and on tf_ls, side by side.
+
+    python benchmarks/neurst_training.py [--cells demo base] [--modes stock float32 bfloat16]
+
+Every cell is a model and a stream of batches as NeurST makes them: sentences of like lengths side
+by side, about a third of the positions padding. Each mode runs in processes of its own, in turn
+with the others for several rounds, so that a machine that is slow for a while is slow for all of
+them; the table gives medians over rounds. Tokens are those of source and target that are no padding.
+Peak memory is the process's, TensorFlow's own some 400 MB included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+
+class Cell(NamedTuple):
+    """A model, NeurST's hyperparameter set, and the batches to train it on."""
+
+    hparams_set: str
+    vocab_size: int
+    tokens: int  # positions a batch, padding included, each side
+    lengths: tuple[int, ...]  # padded lengths that take turns
+
+
+CELLS = {
+    "demo": Cell("transformer_128_2e_2d_4h", 8000, 4096, (8, 12, 16, 24, 32, 48)),
+    "short": Cell("transformer_128_2e_2d_4h", 8000, 1024, (8,)),
+    "long": Cell("transformer_128_2e_2d_4h", 8000, 4096, (256,)),
+    "base": Cell("transformer_base", 8000, 2048, (32,)),
+    "base-128": Cell("transformer_base", 8000, 2048, (128,)),
+    "base-32k": Cell("transformer_base", 32000, 1024, (32,)),
+}
+MODES = ("stock", "float32", "bfloat16")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=10, help="of measuring a round")
+    parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        print(json.dumps(measure(CELLS[args.worker[1]], args.seconds)))
+        return
+    print(f"{'cell':10} {'mode':10} {'tokens/s':>9} {'times stock':>12} {'peak MB':>8}  range of tokens/s")
+    for cell in args.cells:
+        results: dict[str, list[dict[str, float]]] = {mode: [] for mode in args.modes}
+        for _ in range(args.rounds):
+            for mode in args.modes:
+                results[mode].append(run_worker(mode, cell, args.seconds))
+        report(cell, results)
+
+
+def report(cell: str, results: dict[str, list[dict[str, float]]]) -> None:
+    for mode, rounds in results.items():
+        speeds = [r["tokens_per_second"] for r in rounds]
+        # Round by round, so that what slowed a whole round does not count.
+        ratio = "-"
+        if "stock" in results:
+            stock = [r["tokens_per_second"] for r in results["stock"]]
+            ratio = f"{statistics.median(a / b for a, b in zip(speeds, stock)):.2f}"
+        memory = statistics.median(r["peak_megabytes"] for r in rounds)
+        print(
+            f"{cell:10} {mode:10} {statistics.median(speeds):9.0f} {ratio:>12} {memory:8.0f}"
+            f"  {min(speeds):.0f} to {max(speeds):.0f}",
+            flush=True,
+        )
+
+
+def run_worker(mode: str, cell: str, seconds: float) -> dict[str, float]:
+    environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+    environment.pop("TF_LS_COMPUTE_DTYPE", None)
+    if mode == "stock":
+        environment["TF_LS_DISABLE"] = "1"
+    elif mode == "bfloat16":
+        environment["TF_LS_COMPUTE_DTYPE"] = "bfloat16"
+    command = [sys.executable, __file__, "--worker", mode, cell, "--seconds", str(seconds)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{mode} failed on {cell}:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def measure(cell: Cell, seconds: float) -> dict[str, float]:
+    import neurst  # noqa: F401  mends what NeurST misses in TensorFlow, before TensorFlow is imported
+    import numpy as np
+    import tensorflow as tf
+    from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
+    from neurst.models.transformer import Transformer
+    from neurst.utils.hparams_sets import get_hyper_parameters
+
+    args = {flag.name: flag.default for flag in Transformer.class_or_method_args()}
+    args.update(get_hyper_parameters(cell.hparams_set)["model.params"])
+    size = cell.vocab_size
+    meta = {"vocab_size": size, "eos_id": size - 1, "bos_id": size - 2, "unk_id": size - 3}
+    meta.update(pad_id=size - 1, language="en")
+    tf.random.set_seed(1)
+    model = Transformer.new(args, dict(meta), dict(meta), name="model")
+    criterion = LabelSmoothedCrossEntropy({"label_smoothing": 0.1})
+    criterion.set_model(model)
+    optimizer = tf.keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
+
+    ids = tf.TensorSpec([None, None], tf.int32)
+    lengths = tf.TensorSpec([None], tf.int32)
+
+    @tf.function(input_signature=[ids, lengths, ids, lengths])
+    def step(src, src_length, trg, trg_length):
+        inputs = {"src": src, "src_length": src_length, "trg": trg, "trg_length": trg_length}
+        inputs["trg_input"] = tf.roll(trg, 1, axis=1)
+        with tf.GradientTape() as tape:
+            loss = criterion.reduce_loss(inputs, model(inputs, is_training=True))
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
+        return loss
+
+    rng = np.random.default_rng(0)
+
+    def batch(length: int) -> list[np.ndarray]:
+        count = cell.tokens // length
+        parts = []
+        for _ in range(2):
+            part = rng.integers(0, size - 3, [count, length], dtype=np.int32)
+            real = rng.integers(max(1, length // 3), length + 1, count, dtype=np.int32)
+            real[0] = length
+            part[np.arange(length) >= real[:, None]] = size - 1
+            parts += [part, real]
+        return parts
+
+    batches = [batch(length) for length in cell.lengths]
+    for parts in batches:  # traces, and compiles products
+        first = float(step(*parts))
+    steps = tokens = 0
+    start = time.perf_counter()
+    while steps < len(batches) or time.perf_counter() - start < seconds:
+        parts = batches[steps % len(batches)]
+        loss = float(step(*parts))
+        tokens += int(parts[1].sum() + parts[3].sum())
+        steps += 1
+    elapsed = time.perf_counter() - start
+    if not loss < first + 1:
+        sys.exit(f"the loss went from {first} to {loss}")
+    return {
+        "tokens_per_second": tokens / elapsed,
+        "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+if __name__ == "__main__":
+    main()
