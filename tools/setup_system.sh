@@ -6,6 +6,10 @@ set -euo pipefail
 
 missing=()
 command -v g++ > /dev/null || missing+=(g++)
+# Debian's Python comes without its venv module.
+if [[ -z ${PYTHON:-} ]] && command -v python3.11 > /dev/null; then
+  python3.11 -c 'import ensurepip, venv' 2> /dev/null || missing+=(python3.11-venv)
+fi
 if [[ -z ${TF_LS_BAZEL:-} ]] && ! command -v bazelisk > /dev/null; then
   # Debian's Bazel comes without the rules that it would download.
   if ! command -v bazel > /dev/null || [[ $(bazel --version 2> /dev/null) == *no_version* ]]; then

@@ -14,7 +14,7 @@ python=${PYTHON:-}
 for candidate in python3.11 python3.10 python3; do
   [[ -z $python ]] && "$candidate" -c '' 2> /dev/null && python=$candidate
 done
-if [[ -z $python ]] || ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))'; then
+if [[ -z $python ]] || ! "$python" -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' 2> /dev/null; then
   echo "Python 3.11 or 3.10 is needed for the virtual environments: install it (Debian 12:" \
     "apt-get install python3.11 python3.11-venv) or name it: make PYTHON=/path/to/python3.11 ..." >&2
   exit 1
