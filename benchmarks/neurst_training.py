@@ -53,7 +53,9 @@ def main() -> None:
     if args.worker:
         print(json.dumps(measure(CELLS[args.worker[1]], args.seconds)))
         return
-    print(f"{'cell':10} {'mode':10} {'tokens/s':>9} {'times stock':>12} {'peak MB':>8}  range of tokens/s")
+    print(
+        f"{'cell':10} {'mode':10} {'tokens/s':>9} {'times stock':>12} {'peak MB':>8}  range of tokens/s"
+    )
     for cell in args.cells:
         results: dict[str, list[dict[str, float]]] = {mode: [] for mode in args.modes}
         for _ in range(args.rounds):

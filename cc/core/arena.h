@@ -11,9 +11,12 @@ namespace tf_ls {
 // Every buffer starts on a cache line, which is also what the vector units like best.
 constexpr size_t kAlignment = 64;
 
-constexpr size_t AlignUp(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+constexpr size_t AlignUp(size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
 
-// Scratch memory of one operation, a stack: an ArenaScope gives back what was allocated while it lived.
+// Scratch memory of one operation, a stack: an ArenaScope gives back what was allocated while it
+// lived.
 class Arena {
  public:
   virtual ~Arena() = default;
@@ -58,7 +61,8 @@ class HeapArena : public Arena {
   std::vector<std::unique_ptr<unsigned char[]>> blocks_;
 };
 
-// Cuts one given buffer into aligned pieces. Without a buffer it only measures: `used()` is what is needed.
+// Cuts one given buffer into aligned pieces. Without a buffer it only measures: `used()` is what is
+// needed.
 class BufferCutter {
  public:
   explicit BufferCutter(void* buffer) : buffer_(static_cast<unsigned char*>(buffer)) {}

@@ -5,9 +5,10 @@
 
 namespace tf_ls {
 
-// Philox 4x32-10, a counter-based random number generator: Salmon et al., "Parallel random numbers: as easy as
-// 1, 2, 3", SC 2011. The same (seed, site, row, column) gives the same number on every device and in every order of
-// evaluation, so that dropout masks need not be stored between forward and backward.
+// Philox 4x32-10, a counter-based random number generator: Salmon et al., "Parallel random numbers:
+// as easy as 1, 2, 3", SC 2011. The same (seed, site, row, column) gives the same number on every
+// device and in every order of evaluation, so that dropout masks need not be stored between forward
+// and backward.
 struct Philox {
   static constexpr uint32_t kMultiplier0 = 0xD2511F53u;
   static constexpr uint32_t kMultiplier1 = 0xCD9E8D57u;
@@ -43,8 +44,9 @@ enum class DropoutSite : uint32_t {
   kFfnOutput = 6,
 };
 
-// One mask: the random number of element (row, column) is word column % 4 of counter (column / 4, row, lane, site)
-// under the key `seed`; the element is kept where the number is not below rate * 2^32.
+// One mask: the random number of element (row, column) is word column % 4 of counter (column / 4,
+// row, lane, site) under the key `seed`; the element is kept where the number is not below rate *
+// 2^32.
 struct Dropout {
   float rate = 0.0f;
   uint64_t seed = 0;
@@ -53,7 +55,8 @@ struct Dropout {
   bool active() const { return rate > 0.0f; }
   float scale() const { return rate < 1.0f ? 1.0f / (1.0f - rate) : 0.0f; }
   uint32_t threshold() const {
-    return rate < 1.0f ? static_cast<uint32_t>(static_cast<double>(rate) * 4294967296.0) : 0xffffffffu;
+    return rate < 1.0f ? static_cast<uint32_t>(static_cast<double>(rate) * 4294967296.0)
+                       : 0xffffffffu;
   }
 };
 

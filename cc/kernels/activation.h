@@ -12,13 +12,13 @@ namespace tf_ls {
 
 // y = dropout(activation(x)) on rows of n numbers. Cost: reads x, writes y.
 template <typename T>
-void ActivationDropout(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x, int64_t rows, int64_t n,
-                       T* y);
+void ActivationDropout(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x,
+                       int64_t rows, int64_t n, T* y);
 
 // dx = dropout(dy) * activation'(x); in place over dy if wanted. Cost: reads x and dy, writes dx.
 template <typename T>
-void ActivationDropoutGradient(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x, const T* dy,
-                               int64_t rows, int64_t n, T* dx);
+void ActivationDropoutGradient(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x,
+                               const T* dy, int64_t rows, int64_t n, T* dx);
 
 }  // namespace tf_ls
 

@@ -8,11 +8,11 @@
 
 namespace tf_ls {
 
-// y[batch, before + added, n] = x[batch, before, n] followed, in every sentence, by `added` rows of n numbers. Grows a
-// key or value cache. Cost: reads and writes all of it.
+// y[batch, before + added, n] = x[batch, before, n] followed, in every sentence, by `added` rows of
+// n numbers. Grows a key or value cache. Cost: reads and writes all of it.
 template <typename T>
-void AppendRows(const Cpu& cpu, const T* x, int64_t batch, int64_t before, HeadRows<const T> rows, int64_t added,
-                int64_t n, T* y);
+void AppendRows(const Cpu& cpu, const T* x, int64_t batch, int64_t before, HeadRows<const T> rows,
+                int64_t added, int64_t n, T* y);
 
 }  // namespace tf_ls
 

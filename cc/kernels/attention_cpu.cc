@@ -1,8 +1,7 @@
-#include "cc/kernels/attention.h"
-
 #include <algorithm>
 #include <cmath>
 
+#include "cc/kernels/attention.h"
 #include "cc/kernels/row_access.h"
 #include "cc/kernels/row_math.h"
 #include "cc/kernels/small_gemm.h"
@@ -10,7 +9,8 @@
 namespace tf_ls {
 namespace {
 
-// Queries that are worked on at once: their scores against some hundred keys stay in the second-level cache.
+// Queries that are worked on at once: their scores against some hundred keys stay in the
+// second-level cache.
 constexpr int64_t kQueryBlock = 48;
 
 // One head of one sentence.
@@ -35,14 +35,14 @@ Head MakeHead(const AttentionShape& shape, int64_t task) {
 int64_t VisibleKeys(const AttentionShape& shape, const Head& head, int64_t i) {
   int64_t keys = head.keys;
   if (shape.causal) keys = std::min(keys, i + 1 + head.key_rows - head.queries);
-  if (shape.lag >= 0) keys = std::min(keys, shape.lag + i);
-  return std::max<int64_t>(keys, 0);
+  return std::clamp<int64_t>(shape.lag + i, 0, std::max<int64_t>(keys, 0));
 }
 
-// to[i, 0 .. head_size) = one head's part of rows first .. first + rows, padded with zeros to `width`.
+// to[i, 0 .. head_size) = one head's part of rows first .. first + rows, padded with zeros to
+// `width`.
 template <typename T>
-void CopyHead(HeadRows<const T> from, int64_t first, int64_t rows, int64_t head, int64_t head_size, int64_t width,
-              float* to) {
+void CopyHead(HeadRows<const T> from, int64_t first, int64_t rows, int64_t head, int64_t head_size,
+              int64_t width, float* to) {
   for (int64_t i = 0; i < rows; ++i) {
     float* const target = to + i * width;
     const T* const source = from.data + (first + i) * from.stride + head * head_size;
@@ -53,8 +53,8 @@ void CopyHead(HeadRows<const T> from, int64_t first, int64_t rows, int64_t head,
 }
 
 // to[0 .. head_size, i] = scale * from[i, 0 .. head_size), padded with zeros to `width` columns.
-void TransposeHead(const float* from, int64_t rows, int64_t from_width, int64_t head_size, float scale, int64_t width,
-                   float* to) {
+void TransposeHead(const float* from, int64_t rows, int64_t from_width, int64_t head_size,
+                   float scale, int64_t width, float* to) {
   for (int64_t j = 0; j < head_size; ++j) {
     for (int64_t i = 0; i < rows; ++i) to[j * width + i] = scale * from[i * from_width + j];
     std::fill(to + j * width + rows, to + (j + 1) * width, 0.0f);
@@ -62,8 +62,8 @@ void TransposeHead(const float* from, int64_t rows, int64_t from_width, int64_t 
 }
 
 template <typename T>
-void StoreHead(float* from, int64_t rows, int64_t width, int64_t first, int64_t head, int64_t head_size,
-               HeadRows<T> to) {
+void StoreHead(float* from, int64_t rows, int64_t width, int64_t first, int64_t head,
+               int64_t head_size, HeadRows<T> to) {
   for (int64_t i = 0; i < rows; ++i) {
     T* const target = to.data + (first + i) * to.stride + head * head_size;
     float* const out = RowTarget(target, from + i * width);
@@ -101,8 +101,9 @@ Block MakeBlock(const AttentionShape& shape, const Head& head, int64_t first) {
 }  // namespace
 
 template <typename T>
-void Attention(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropout, HeadRows<const T> q,
-               HeadRows<const T> k, HeadRows<const T> v, T* out, float* log_sums) {
+void Attention(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropout,
+               HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, T* out,
+               float* log_sums) {
   const int64_t size = shape.head_size;
   const int64_t width = PadToLanes(size);
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
@@ -122,13 +123,14 @@ void Attention(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropo
     for (int64_t first = 0; first < head.queries; first += kQueryBlock) {
       const Block block = MakeBlock(shape, head, first);
       CopyHead(q, head.query_row + first, block.queries, head.head, size, width, queries);
-      SmallGemm(block.queries, PadToLanes(block.keys), size, queries, width, 1, keys_t, key_width, scores, key_width,
-                false);
+      SmallGemm(block.queries, PadToLanes(block.keys), size, queries, width, 1, keys_t, key_width,
+                scores, key_width, false);
       for (int64_t i = 0; i < block.queries; ++i) {
         float* const line = scores + i * key_width;
         const int64_t seen = VisibleKeys(shape, head, first + i);
         const int64_t query = head.query_row + first + i;
-        log_sums[head.head * shape.queries.rows + query] = seen > 0 ? row::Softmax(seen, line) : 0.0f;
+        log_sums[head.head * shape.queries.rows + query] =
+            seen > 0 ? row::Softmax(seen, line) : 0.0f;
         std::fill(line + seen, line + block.keys, 0.0f);
         if (dropout.active()) {
           row::DropoutMask(dropout, query, head.head, seen, mask);
@@ -136,19 +138,23 @@ void Attention(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropo
         }
       }
       float* const result = queries;  // no longer needed
-      SmallGemm(block.queries, width, block.keys, scores, key_width, 1, values, width, result, width, false);
+      SmallGemm(block.queries, width, block.keys, scores, key_width, 1, values, width, result,
+                width, false);
       StoreHead(result, block.queries, width, head.query_row + first, head.head, size, o);
     }
   };
-  cpu.threads->ParallelFor(shape.queries.count * shape.heads, AverageCycles(shape, 2), [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) run_head(MakeHead(shape, task));
-  });
+  cpu.threads->ParallelFor(shape.queries.count * shape.heads, AverageCycles(shape, 2),
+                           [&](int64_t begin, int64_t end) {
+                             for (int64_t task = begin; task < end; ++task)
+                               run_head(MakeHead(shape, task));
+                           });
 }
 
 template <typename T>
-void AttentionGradient(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropout, HeadRows<const T> q,
-                       HeadRows<const T> k, HeadRows<const T> v, const float* log_sums, const T* dout, HeadRows<T> dq,
-                       HeadRows<T> dk, HeadRows<T> dv) {
+void AttentionGradient(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropout,
+                       HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
+                       const float* log_sums, const T* dout, HeadRows<T> dq, HeadRows<T> dk,
+                       HeadRows<T> dv) {
   const int64_t size = shape.head_size;
   const int64_t width = PadToLanes(size);
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
@@ -180,9 +186,10 @@ void AttentionGradient(const Cpu& cpu, const AttentionShape& shape, const Dropou
       const int64_t block_width = PadToLanes(block.keys);
       CopyHead(q, head.query_row + first, block.queries, head.head, size, width, queries);
       CopyHead(d_out, head.query_row + first, block.queries, head.head, size, width, out_gradient);
-      SmallGemm(block.queries, block_width, size, queries, width, 1, keys_t, key_width, weights, key_width, false);
-      SmallGemm(block.queries, block_width, size, out_gradient, width, 1, values_t, key_width, gradient, key_width,
-                false);
+      SmallGemm(block.queries, block_width, size, queries, width, 1, keys_t, key_width, weights,
+                key_width, false);
+      SmallGemm(block.queries, block_width, size, out_gradient, width, 1, values_t, key_width,
+                gradient, key_width, false);
       for (int64_t i = 0; i < block.queries; ++i) {
         const int64_t seen = VisibleKeys(shape, head, first + i);
         const int64_t query = head.query_row + first + i;
@@ -199,30 +206,36 @@ void AttentionGradient(const Cpu& cpu, const AttentionShape& shape, const Dropou
         std::fill(dropped_line + seen, dropped_line + block.keys, 0.0f);
         std::fill(dline + seen, dline + block.keys, 0.0f);
       }
-      SmallGemm(block.keys, width, block.queries, gradient, 1, key_width, queries, width, key_gradient, width, true);
-      SmallGemm(block.keys, width, block.queries, dropped, 1, key_width, out_gradient, width, value_gradient, width,
-                true);
+      SmallGemm(block.keys, width, block.queries, gradient, 1, key_width, queries, width,
+                key_gradient, width, true);
+      SmallGemm(block.keys, width, block.queries, dropped, 1, key_width, out_gradient, width,
+                value_gradient, width, true);
       float* const query_gradient = queries;  // no longer needed
-      SmallGemm(block.queries, width, block.keys, gradient, key_width, 1, keys, width, query_gradient, width, false);
+      SmallGemm(block.queries, width, block.keys, gradient, key_width, 1, keys, width,
+                query_gradient, width, false);
       StoreHead(query_gradient, block.queries, width, head.query_row + first, head.head, size, dq);
     }
     StoreHead(key_gradient, head.key_rows, width, head.key_row, head.head, size, dk);
     StoreHead(value_gradient, head.key_rows, width, head.key_row, head.head, size, dv);
   };
-  cpu.threads->ParallelFor(shape.queries.count * shape.heads, AverageCycles(shape, 5), [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) run_head(MakeHead(shape, task));
-  });
+  cpu.threads->ParallelFor(shape.queries.count * shape.heads, AverageCycles(shape, 5),
+                           [&](int64_t begin, int64_t end) {
+                             for (int64_t task = begin; task < end; ++task)
+                               run_head(MakeHead(shape, task));
+                           });
 }
 
-template void Attention(const Cpu&, const AttentionShape&, const Dropout&, HeadRows<const float>, HeadRows<const float>,
-                        HeadRows<const float>, float*, float*);
+template void Attention(const Cpu&, const AttentionShape&, const Dropout&, HeadRows<const float>,
+                        HeadRows<const float>, HeadRows<const float>, float*, float*);
 template void Attention(const Cpu&, const AttentionShape&, const Dropout&, HeadRows<const bfloat16>,
                         HeadRows<const bfloat16>, HeadRows<const bfloat16>, bfloat16*, float*);
-template void AttentionGradient(const Cpu&, const AttentionShape&, const Dropout&, HeadRows<const float>,
-                                HeadRows<const float>, HeadRows<const float>, const float*, const float*,
-                                HeadRows<float>, HeadRows<float>, HeadRows<float>);
-template void AttentionGradient(const Cpu&, const AttentionShape&, const Dropout&, HeadRows<const bfloat16>,
-                                HeadRows<const bfloat16>, HeadRows<const bfloat16>, const float*, const bfloat16*,
+template void AttentionGradient(const Cpu&, const AttentionShape&, const Dropout&,
+                                HeadRows<const float>, HeadRows<const float>, HeadRows<const float>,
+                                const float*, const float*, HeadRows<float>, HeadRows<float>,
+                                HeadRows<float>);
+template void AttentionGradient(const Cpu&, const AttentionShape&, const Dropout&,
+                                HeadRows<const bfloat16>, HeadRows<const bfloat16>,
+                                HeadRows<const bfloat16>, const float*, const bfloat16*,
                                 HeadRows<bfloat16>, HeadRows<bfloat16>, HeadRows<bfloat16>);
 
 }  // namespace tf_ls

@@ -8,8 +8,8 @@
 
 namespace tf_ls {
 
-// y[n] = sum of the rows of x[rows, n], in float32: the gradient of a bias. Cost: reads x once. The order of the sum
-// does not depend on the number of threads.
+// y[n] = sum of the rows of x[rows, n], in float32: the gradient of a bias. Cost: reads x once. The
+// order of the sum does not depend on the number of threads.
 template <typename T>
 void ColumnSum(const Cpu& cpu, const T* x, int64_t rows, int64_t n, float* y);
 

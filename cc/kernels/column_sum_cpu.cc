@@ -1,7 +1,6 @@
-#include "cc/kernels/column_sum.h"
-
 #include <algorithm>
 
+#include "cc/kernels/column_sum.h"
 #include "cc/kernels/row_access.h"
 
 namespace tf_ls {

@@ -9,14 +9,17 @@
 
 namespace tf_ls {
 
-// y = mask * x / (1 - rate) on rows of n numbers, in place if wanted; its own gradient. The mask comes from the counter,
-// not from memory. Cost: reads x, writes y; ten rounds of Philox for four numbers.
+// y = mask * x / (1 - rate) on rows of n numbers, in place if wanted; its own gradient. The mask
+// comes from the counter, not from memory. Cost: reads x, writes y; ten rounds of Philox for four
+// numbers.
 template <typename T>
-void ApplyDropout(const Cpu& cpu, const Dropout& dropout, const T* x, int64_t rows, int64_t n, T* y);
+void ApplyDropout(const Cpu& cpu, const Dropout& dropout, const T* x, int64_t rows, int64_t n,
+                  T* y);
 
 // y = residual + mask * x / (1 - rate); in place over either.
 template <typename T>
-void DropoutAdd(const Cpu& cpu, const Dropout& dropout, const T* x, const T* residual, int64_t rows, int64_t n, T* y);
+void DropoutAdd(const Cpu& cpu, const Dropout& dropout, const T* x, const T* residual, int64_t rows,
+                int64_t n, T* y);
 
 }  // namespace tf_ls
 

@@ -1,13 +1,13 @@
-#include "cc/kernels/dropout.h"
-
 #include <algorithm>
 
+#include "cc/kernels/dropout.h"
 #include "cc/kernels/row_access.h"
 
 namespace tf_ls {
 
 template <typename T>
-void ApplyDropout(const Cpu& cpu, const Dropout& dropout, const T* x, int64_t rows, int64_t n, T* y) {
+void ApplyDropout(const Cpu& cpu, const Dropout& dropout, const T* x, int64_t rows, int64_t n,
+                  T* y) {
   if (!dropout.active()) {
     if (x != y) std::copy(x, x + rows * n, y);
     return;
@@ -23,7 +23,8 @@ void ApplyDropout(const Cpu& cpu, const Dropout& dropout, const T* x, int64_t ro
 }
 
 template <typename T>
-void DropoutAdd(const Cpu& cpu, const Dropout& dropout, const T* x, const T* residual, int64_t rows, int64_t n, T* y) {
+void DropoutAdd(const Cpu& cpu, const Dropout& dropout, const T* x, const T* residual, int64_t rows,
+                int64_t n, T* y) {
   ForEachRow(cpu, rows, n, dropout.active() ? 4 : 1, [&](int64_t i) {
     float* const buffer = ThreadBuffer<1>(n);
     const float* const in = ReadRow(x + i * n, n, buffer);
@@ -41,8 +42,11 @@ void DropoutAdd(const Cpu& cpu, const Dropout& dropout, const T* x, const T* res
 }
 
 template void ApplyDropout(const Cpu&, const Dropout&, const float*, int64_t, int64_t, float*);
-template void ApplyDropout(const Cpu&, const Dropout&, const bfloat16*, int64_t, int64_t, bfloat16*);
-template void DropoutAdd(const Cpu&, const Dropout&, const float*, const float*, int64_t, int64_t, float*);
-template void DropoutAdd(const Cpu&, const Dropout&, const bfloat16*, const bfloat16*, int64_t, int64_t, bfloat16*);
+template void ApplyDropout(const Cpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
+                           bfloat16*);
+template void DropoutAdd(const Cpu&, const Dropout&, const float*, const float*, int64_t, int64_t,
+                         float*);
+template void DropoutAdd(const Cpu&, const Dropout&, const bfloat16*, const bfloat16*, int64_t,
+                         int64_t, bfloat16*);
 
 }  // namespace tf_ls

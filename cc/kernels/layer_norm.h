@@ -14,22 +14,25 @@ struct Moments {
   float* inverse_deviation;
 };
 
-// y = (x - mean(x)) / sqrt(variance(x) + epsilon) * gamma + beta over rows of n numbers; fills `moments`. Statistics are
-// float32. Cost: reads x, writes y once (a row stays in the first-level cache).
+// y = (x - mean(x)) / sqrt(variance(x) + epsilon) * gamma + beta over rows of n numbers; fills
+// `moments`. Statistics are float32. Cost: reads x, writes y once (a row stays in the first-level
+// cache).
 template <typename T>
-void LayerNorm(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma, const float* beta,
-               float epsilon, T* y, const Moments& moments);
+void LayerNorm(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma,
+               const float* beta, float epsilon, T* y, const Moments& moments);
 
 // The same from moments that are known.
 template <typename T>
-void LayerNormFromMoments(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma, const float* beta,
-                          const Moments& moments, T* y);
+void LayerNormFromMoments(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma,
+                          const float* beta, const Moments& moments, T* y);
 
-// Writes dx (plus `residual_gradient`, if not null), dgamma, dbeta. dx may be dy or residual_gradient. Sums go over
-// blocks of rows first, so that the result does not depend on the number of threads.
+// Writes dx (plus `residual_gradient`, if not null), dgamma, dbeta. dx may be dy or
+// residual_gradient. Sums go over blocks of rows first, so that the result does not depend on the
+// number of threads.
 template <typename T>
-void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, int64_t n, const float* gamma,
-                       const Moments& moments, const T* residual_gradient, T* dx, float* dgamma, float* dbeta);
+void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, int64_t n,
+                       const float* gamma, const Moments& moments, const T* residual_gradient,
+                       T* dx, float* dgamma, float* dbeta);
 
 }  // namespace tf_ls
 

@@ -1,14 +1,13 @@
-#include "cc/kernels/layer_norm.h"
-
 #include <algorithm>
 
+#include "cc/kernels/layer_norm.h"
 #include "cc/kernels/row_access.h"
 
 namespace tf_ls {
 
 template <typename T>
-void LayerNorm(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma, const float* beta,
-               float epsilon, T* y, const Moments& moments) {
+void LayerNorm(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma,
+               const float* beta, float epsilon, T* y, const Moments& moments) {
   ForEachRow(cpu, rows, n, 1, [&](int64_t i) {
     float* const buffer = ThreadBuffer<0>(n);
     const float* const in = ReadRow(x + i * n, n, buffer);
@@ -20,8 +19,8 @@ void LayerNorm(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float*
 }
 
 template <typename T>
-void LayerNormFromMoments(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma, const float* beta,
-                          const Moments& moments, T* y) {
+void LayerNormFromMoments(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma,
+                          const float* beta, const Moments& moments, T* y) {
   ForEachRow(cpu, rows, n, 1, [&](int64_t i) {
     float* const buffer = ThreadBuffer<0>(n);
     const float* const in = ReadRow(x + i * n, n, buffer);
@@ -32,8 +31,9 @@ void LayerNormFromMoments(const Cpu& cpu, const T* x, int64_t rows, int64_t n, c
 }
 
 template <typename T>
-void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, int64_t n, const float* gamma,
-                       const Moments& moments, const T* residual_gradient, T* dx, float* dgamma, float* dbeta) {
+void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, int64_t n,
+                       const float* gamma, const Moments& moments, const T* residual_gradient,
+                       T* dx, float* dgamma, float* dbeta) {
   const ArenaScope scope(cpu.arena);
   constexpr int64_t kBlockRows = 64;
   const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
@@ -47,8 +47,8 @@ void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, in
         const float* const gradient = ReadRow(dy + i * n, n, ThreadBuffer<0>(n));
         const float* const in = ReadRow(x + i * n, n, ThreadBuffer<1>(n));
         float* const out = ThreadBuffer<2>(n);
-        row::NormalizeGradient(gradient, in, moments.mean[i], moments.inverse_deviation[i], gamma, n, out, block_gamma,
-                               block_beta);
+        row::NormalizeGradient(gradient, in, moments.mean[i], moments.inverse_deviation[i], gamma,
+                               n, out, block_gamma, block_beta);
         float* const target = RowTarget(dx + i * n, out);
         if (residual_gradient != nullptr) {
           row::Add(out, ReadRow(residual_gradient + i * n, n, ThreadBuffer<1>(n)), n, target);
@@ -67,17 +67,18 @@ void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, in
   }
 }
 
-template void LayerNorm(const Cpu&, const float*, int64_t, int64_t, const float*, const float*, float, float*,
-                        const Moments&);
-template void LayerNorm(const Cpu&, const bfloat16*, int64_t, int64_t, const float*, const float*, float, bfloat16*,
-                        const Moments&);
-template void LayerNormFromMoments(const Cpu&, const float*, int64_t, int64_t, const float*, const float*,
-                                   const Moments&, float*);
-template void LayerNormFromMoments(const Cpu&, const bfloat16*, int64_t, int64_t, const float*, const float*,
-                                   const Moments&, bfloat16*);
-template void LayerNormGradient(const Cpu&, const float*, const float*, int64_t, int64_t, const float*, const Moments&,
-                                const float*, float*, float*, float*);
-template void LayerNormGradient(const Cpu&, const bfloat16*, const bfloat16*, int64_t, int64_t, const float*,
-                                const Moments&, const bfloat16*, bfloat16*, float*, float*);
+template void LayerNorm(const Cpu&, const float*, int64_t, int64_t, const float*, const float*,
+                        float, float*, const Moments&);
+template void LayerNorm(const Cpu&, const bfloat16*, int64_t, int64_t, const float*, const float*,
+                        float, bfloat16*, const Moments&);
+template void LayerNormFromMoments(const Cpu&, const float*, int64_t, int64_t, const float*,
+                                   const float*, const Moments&, float*);
+template void LayerNormFromMoments(const Cpu&, const bfloat16*, int64_t, int64_t, const float*,
+                                   const float*, const Moments&, bfloat16*);
+template void LayerNormGradient(const Cpu&, const float*, const float*, int64_t, int64_t,
+                                const float*, const Moments&, const float*, float*, float*, float*);
+template void LayerNormGradient(const Cpu&, const bfloat16*, const bfloat16*, int64_t, int64_t,
+                                const float*, const Moments&, const bfloat16*, bfloat16*, float*,
+                                float*);
 
 }  // namespace tf_ls

@@ -1,9 +1,8 @@
-#include "cc/kernels/matmul.h"
-
 #include <algorithm>
 #include <type_traits>
 
 #include "cc/kernels/cast.h"
+#include "cc/kernels/matmul.h"
 #include "cc/kernels/onednn_matmul.h"
 
 namespace tf_ls {
@@ -13,79 +12,91 @@ using onednn::Product;
 using onednn::ProductShape;
 using DataType = dnnl::memory::data_type;
 
-// Enough rows for a block of weights to be reused from the cache, few enough for the threads to share the work evenly.
-// Packed rows come in multiples of it, so that one compiled product serves every batch.
+// Enough rows for a block of weights to be reused from the cache, few enough for the threads to
+// share the work evenly. Packed rows come in multiples of it, so that one compiled product serves
+// every batch.
 constexpr int64_t kBlockRows = 64;
 // With fewer rows than this, weights are read from memory as they are and shared out by columns.
 constexpr int64_t kFewRows = 64;
 constexpr int64_t kColumnsPerTask = 256;
-// A block of a weight's gradient and the rows that go into it at once; both stay in the second-level cache.
+// A block of a weight's gradient and the rows that go into it at once; both stay in the
+// second-level cache.
 constexpr int64_t kGradientBlock = 128;
 constexpr int64_t kGradientRows = 256;
 
-// Float32 multiply-adds that a core does in a cycle, for telling whether sharing the work is worth it.
+// Float32 multiply-adds that a core does in a cycle, for telling whether sharing the work is worth
+// it.
 constexpr int64_t kFlopsPerCycle = 32;
 
 template <typename T>
 constexpr DataType kDataType = std::is_same<T, float>::value ? DataType::f32 : DataType::bf16;
 
-int64_t Cycles(int64_t m, int64_t k, int64_t n) { return std::max<int64_t>(1, 2 * m * k * n / kFlopsPerCycle); }
+int64_t Cycles(int64_t m, int64_t k, int64_t n) {
+  return std::max<int64_t>(1, 2 * m * k * n / kFlopsPerCycle);
+}
 
 int64_t RowStride(const Weight& w) { return w.transposed ? 1 : w.outputs; }
 int64_t ColumnStride(const Weight& w) { return w.transposed ? w.inputs : 1; }
 
 template <typename T>
-void MatMulFewRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias, bool accumulate,
-                   T* y) {
+void MatMulFewRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias,
+                   bool accumulate, T* y) {
   const int64_t tasks = (w.outputs + kColumnsPerTask - 1) / kColumnsPerTask;
-  const auto columns = [&](int64_t task) { return std::min(kColumnsPerTask, w.outputs - task * kColumnsPerTask); };
+  const auto columns = [&](int64_t task) {
+    return std::min(kColumnsPerTask, w.outputs - task * kColumnsPerTask);
+  };
   constexpr bool kPlain = std::is_same<T, float>::value;
   const auto get = [&](int64_t task) {
     return Product::Get({rows, w.inputs, columns(task), w.inputs, 1, kPlain ? RowStride(w) : 0,
-                         kPlain ? ColumnStride(w) : 0, w.outputs, kDataType<T>, kDataType<T>, bias != nullptr,
-                         accumulate});
+                         kPlain ? ColumnStride(w) : 0, w.outputs, kDataType<T>, kDataType<T>,
+                         bias != nullptr, accumulate});
   };
   const auto inner = get(0);
   const auto last = get(tasks - 1);
-  const size_t task_bytes = AlignUp(kPlain ? 0 : std::max(inner->packed_bytes(), last->packed_bytes()));
+  const size_t task_bytes =
+      AlignUp(kPlain ? 0 : std::max(inner->packed_bytes(), last->packed_bytes()));
   unsigned char* const packed = cpu.arena->Allocate<unsigned char>(task_bytes * tasks);
-  cpu.threads->ParallelFor(tasks, Cycles(rows, w.inputs, kColumnsPerTask), [&](int64_t begin, int64_t end) {
-    for (int64_t task = begin; task < end; ++task) {
-      const Product& product = task == tasks - 1 ? *last : *inner;
-      const int64_t column = task * kColumnsPerTask;
-      const float* slice = w.data + column * ColumnStride(w);
-      const void* b = slice;
-      if (!kPlain) {
-        product.Pack(slice, RowStride(w), ColumnStride(w), packed + task * task_bytes);
-        b = packed + task * task_bytes;
-      }
-      product.Run(x, b, bias == nullptr ? nullptr : bias + column, y + column);
-    }
-  });
+  cpu.threads->ParallelFor(
+      tasks, Cycles(rows, w.inputs, kColumnsPerTask), [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+          const Product& product = task == tasks - 1 ? *last : *inner;
+          const int64_t column = task * kColumnsPerTask;
+          const float* slice = w.data + column * ColumnStride(w);
+          const void* b = slice;
+          if (!kPlain) {
+            product.Pack(slice, RowStride(w), ColumnStride(w), packed + task * task_bytes);
+            b = packed + task * task_bytes;
+          }
+          product.Run(x, b, bias == nullptr ? nullptr : bias + column, y + column);
+        }
+      });
 }
 
 template <typename T>
-void MatMulManyRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias, bool accumulate,
-                    T* y) {
+void MatMulManyRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias,
+                    bool accumulate, T* y) {
   const auto get = [&](int64_t block_rows) {
-    return Product::Get({block_rows, w.inputs, w.outputs, w.inputs, 1, 0, 0, w.outputs, kDataType<T>, kDataType<T>,
-                         bias != nullptr, accumulate});
+    return Product::Get({block_rows, w.inputs, w.outputs, w.inputs, 1, 0, 0, w.outputs,
+                         kDataType<T>, kDataType<T>, bias != nullptr, accumulate});
   };
   const auto block = get(kBlockRows);
   unsigned char* const packed = cpu.arena->Allocate<unsigned char>(block->packed_bytes());
   block->Pack(w.data, RowStride(w), ColumnStride(w), packed);
   const int64_t blocks = rows / kBlockRows;
-  cpu.threads->ParallelFor(blocks, Cycles(kBlockRows, w.inputs, w.outputs), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      block->Run(x + i * kBlockRows * w.inputs, packed, bias, y + i * kBlockRows * w.outputs);
-    }
-  });
+  cpu.threads->ParallelFor(
+      blocks, Cycles(kBlockRows, w.inputs, w.outputs), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          block->Run(x + i * kBlockRows * w.inputs, packed, bias, y + i * kBlockRows * w.outputs);
+        }
+      });
   const int64_t done = blocks * kBlockRows;
-  if (done < rows) MatMulFewRows(cpu, x + done * w.inputs, rows - done, w, bias, accumulate, y + done * w.outputs);
+  if (done < rows)
+    MatMulFewRows(cpu, x + done * w.inputs, rows - done, w, bias, accumulate, y + done * w.outputs);
 }
 
 template <typename T>
-void MatMulNative(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias, bool accumulate, T* y) {
+void MatMulNative(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias,
+                  bool accumulate, T* y) {
   if (rows == 0) return;
   const ArenaScope scope(cpu.arena);
   if (rows <= kFewRows) {
@@ -96,8 +107,8 @@ void MatMulNative(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, con
 }
 
 template <typename T>
-void WeightGradientNative(const Cpu& cpu, const T* x, const T* dy, int64_t rows, int64_t inputs, int64_t outputs,
-                          float* dw) {
+void WeightGradientNative(const Cpu& cpu, const T* x, const T* dy, int64_t rows, int64_t inputs,
+                          int64_t outputs, float* dw) {
   if (rows == 0) {
     std::fill(dw, dw + inputs * outputs, 0.0f);
     return;
@@ -113,9 +124,11 @@ void WeightGradientNative(const Cpu& cpu, const T* x, const T* dy, int64_t rows,
       const int64_t n = std::min(kGradientBlock, outputs - output);
       for (int64_t row = 0; row < rows; row += kGradientRows) {
         const int64_t k = std::min(kGradientRows, rows - row);
-        const auto product = Product::Get({m, k, n, 1, inputs, outputs, 1, outputs, kDataType<T>, DataType::f32, false,
+        const auto product = Product::Get({m, k, n, 1, inputs, outputs, 1, outputs, kDataType<T>,
+                                           DataType::f32, false,
                                            /*accumulate=*/row > 0});
-        product->Run(x + row * inputs + input, dy + row * outputs + output, nullptr, dw + input * outputs + output);
+        product->Run(x + row * inputs + input, dy + row * outputs + output, nullptr,
+                     dw + input * outputs + output);
       }
     }
   });
@@ -123,13 +136,13 @@ void WeightGradientNative(const Cpu& cpu, const T* x, const T* dy, int64_t rows,
 
 }  // namespace
 
-void MatMul(const Cpu& cpu, const float* x, int64_t rows, const Weight& weight, const float* bias, bool accumulate,
-            float* y) {
+void MatMul(const Cpu& cpu, const float* x, int64_t rows, const Weight& weight, const float* bias,
+            bool accumulate, float* y) {
   MatMulNative(cpu, x, rows, weight, bias, accumulate, y);
 }
 
-void MatMul(const Cpu& cpu, const bfloat16* x, int64_t rows, const Weight& weight, const float* bias, bool accumulate,
-            bfloat16* y) {
+void MatMul(const Cpu& cpu, const bfloat16* x, int64_t rows, const Weight& weight,
+            const float* bias, bool accumulate, bfloat16* y) {
   if (onednn::HasBfloat16()) return MatMulNative(cpu, x, rows, weight, bias, accumulate, y);
   const ArenaScope scope(cpu.arena);
   const int64_t count = rows * weight.outputs;
@@ -139,16 +152,17 @@ void MatMul(const Cpu& cpu, const bfloat16* x, int64_t rows, const Weight& weigh
   Narrow(cpu, wide_y, count, y);
 }
 
-void MatMulWeightGradient(const Cpu& cpu, const float* x, const float* dy, int64_t rows, int64_t inputs,
-                          int64_t outputs, float* dw) {
+void MatMulWeightGradient(const Cpu& cpu, const float* x, const float* dy, int64_t rows,
+                          int64_t inputs, int64_t outputs, float* dw) {
   WeightGradientNative(cpu, x, dy, rows, inputs, outputs, dw);
 }
 
-void MatMulWeightGradient(const Cpu& cpu, const bfloat16* x, const bfloat16* dy, int64_t rows, int64_t inputs,
-                          int64_t outputs, float* dw) {
+void MatMulWeightGradient(const Cpu& cpu, const bfloat16* x, const bfloat16* dy, int64_t rows,
+                          int64_t inputs, int64_t outputs, float* dw) {
   if (onednn::HasBfloat16()) return WeightGradientNative(cpu, x, dy, rows, inputs, outputs, dw);
   const ArenaScope scope(cpu.arena);
-  WeightGradientNative(cpu, Widen(cpu, x, rows * inputs), Widen(cpu, dy, rows * outputs), rows, inputs, outputs, dw);
+  WeightGradientNative(cpu, Widen(cpu, x, rows * inputs), Widen(cpu, dy, rows * outputs), rows,
+                       inputs, outputs, dw);
 }
 
 }  // namespace tf_ls

@@ -26,9 +26,10 @@ void* Scratchpad(size_t bytes) {
 
 dnnl::matmul::primitive_desc Describe(const ProductShape& s) {
   const memory::desc a({s.m, s.k}, s.type, {s.a_row_stride, s.a_column_stride});
-  const memory::desc b = s.b_row_stride == 0 && s.b_column_stride == 0
-                             ? memory::desc({s.k, s.n}, s.type, memory::format_tag::any)
-                             : memory::desc({s.k, s.n}, s.type, {s.b_row_stride, s.b_column_stride});
+  const memory::desc b =
+      s.b_row_stride == 0 && s.b_column_stride == 0
+          ? memory::desc({s.k, s.n}, s.type, memory::format_tag::any)
+          : memory::desc({s.k, s.n}, s.type, {s.b_row_stride, s.b_column_stride});
   const memory::desc c({s.m, s.n}, s.c_type, {s.c_row_stride, 1});
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -97,7 +98,8 @@ void Product::Run(const void* a, const void* b, const float* bias, void* c) cons
       {DNNL_ARG_WEIGHTS, memory(b_, Engine(), const_cast<void*>(b))},
       {DNNL_ARG_DST, memory(c_, Engine(), c)},
       {DNNL_ARG_SCRATCHPAD, memory(scratchpad_, Engine(), Scratchpad(scratchpad_.get_size()))}};
-  if (bias != nullptr) arguments.emplace(DNNL_ARG_BIAS, memory(bias_, Engine(), const_cast<float*>(bias)));
+  if (bias != nullptr)
+    arguments.emplace(DNNL_ARG_BIAS, memory(bias_, Engine(), const_cast<float*>(bias)));
   primitive_.execute(stream, arguments);
 }
 

@@ -13,8 +13,8 @@ namespace onednn {
 // The engine all primitives share.
 const dnnl::engine& Engine();
 
-// While one lives, oneDNN runs on the calling thread alone: the rows of a product are shared out over TensorFlow's
-// threads, and a team of OpenMP's beside them would only compete.
+// While one lives, oneDNN runs on the calling thread alone: the rows of a product are shared out
+// over TensorFlow's threads, and a team of OpenMP's beside them would only compete.
 class SingleThread {
  public:
   SingleThread();
@@ -32,14 +32,14 @@ struct ProductShape {
   int64_t a_row_stride, a_column_stride;
   int64_t b_row_stride, b_column_stride;  // both 0: laid out as oneDNN likes it best
   int64_t c_row_stride;
-  dnnl::memory::data_type type;    // of A and B
+  dnnl::memory::data_type type;  // of A and B
   dnnl::memory::data_type c_type;
-  bool bias;                       // float32 [n]
-  bool accumulate;                 // C += A * B
+  bool bias;        // float32 [n]
+  bool accumulate;  // C += A * B
 
   auto AsTuple() const {
-    return std::make_tuple(m, k, n, a_row_stride, a_column_stride, b_row_stride, b_column_stride, c_row_stride, type,
-                           c_type, bias, accumulate);
+    return std::make_tuple(m, k, n, a_row_stride, a_column_stride, b_row_stride, b_column_stride,
+                           c_row_stride, type, c_type, bias, accumulate);
   }
 };
 

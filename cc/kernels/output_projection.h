@@ -10,26 +10,28 @@ namespace tf_ls {
 
 // The projection of packed hidden states onto a vocabulary, whose result is padded again.
 struct OutputProjectionShape {
-  int64_t rows;            // packed rows
+  int64_t rows;  // packed rows
   int64_t hidden_size;
   int64_t vocab_size;
   int64_t positions;       // rows of the padded result
   const int32_t* indices;  // [rows]: where a row belongs in the padded result; -1: nowhere
 };
 
-// logits[indices[i]] = x[i] * weights^T + bias; zeros where no row belongs. x: [rows, H], weights: [V, H], bias: [V] or
-// null, logits: [positions, V].
+// logits[indices[i]] = x[i] * weights^T + bias; zeros where no row belongs. x: [rows, H], weights:
+// [V, H], bias: [V] or null, logits: [positions, V].
 //
-// Cost: 2 * rows * H * V flops, none for padding; writes the logits once. A block of rows goes through a buffer that
-// stays in the second-level cache, since the rows of a block are not neighbours in the result.
+// Cost: 2 * rows * H * V flops, none for padding; writes the logits once. A block of rows goes
+// through a buffer that stays in the second-level cache, since the rows of a block are not
+// neighbours in the result.
 template <typename T>
-void OutputProjection(const Cpu& cpu, const OutputProjectionShape& shape, const T* x, const float* weights,
-                      const float* bias, T* logits);
+void OutputProjection(const Cpu& cpu, const OutputProjectionShape& shape, const T* x,
+                      const float* weights, const float* bias, T* logits);
 
 // Writes dx [rows, H], dweights [V, H] and, if not null, dbias [V]. Reads dlogits twice.
 template <typename T>
-void OutputProjectionGradient(const Cpu& cpu, const OutputProjectionShape& shape, const T* x, const float* weights,
-                              const T* dlogits, T* dx, float* dweights, float* dbias);
+void OutputProjectionGradient(const Cpu& cpu, const OutputProjectionShape& shape, const T* x,
+                              const float* weights, const T* dlogits, T* dx, float* dweights,
+                              float* dbias);
 
 }  // namespace tf_ls
 

@@ -7,7 +7,8 @@
 #include "cc/core/cpu.h"
 #include "cc/kernels/row_math.h"
 
-// Lets one kernel body serve float32, which is worked on in place, and bfloat16, which goes through a float32 buffer.
+// Lets one kernel body serve float32, which is worked on in place, and bfloat16, which goes through
+// a float32 buffer.
 namespace tf_ls {
 
 inline const float* ReadRow(const float* x, int64_t /*n*/, float* /*buffer*/) { return x; }

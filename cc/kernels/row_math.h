@@ -7,8 +7,9 @@
 #include "cc/core/philox.h"
 #include "cc/kernels/activation_kind.h"
 
-// What the CPU kernels do to one row of float32 numbers, compiled for several generations of processors. All
-// arithmetic between matrix products is float32, so that this is the only place that needs vector code.
+// What the CPU kernels do to one row of float32 numbers, compiled for several generations of
+// processors. All arithmetic between matrix products is float32, so that this is the only place
+// that needs vector code.
 namespace tf_ls {
 namespace row {
 
@@ -25,11 +26,12 @@ void MultiplyAdd(const float* a, const float* b, const float* c, int64_t n, floa
 // Mean and 1 / sqrt(variance + epsilon) of a row, in two passes as Keras computes them.
 void Moments(const float* x, int64_t n, float epsilon, float* mean, float* inverse_deviation);
 // y = (x - mean) * inverse_deviation * gamma + beta
-void Normalize(const float* x, float mean, float inverse_deviation, const float* gamma, const float* beta, int64_t n,
-               float* y);
-// Gradient of Normalize over Moments: writes dx, adds to dgamma and dbeta. dy and dx may be the same.
-void NormalizeGradient(const float* dy, const float* x, float mean, float inverse_deviation, const float* gamma,
-                       int64_t n, float* dx, float* dgamma, float* dbeta);
+void Normalize(const float* x, float mean, float inverse_deviation, const float* gamma,
+               const float* beta, int64_t n, float* y);
+// Gradient of Normalize over Moments: writes dx, adds to dgamma and dbeta. dy and dx may be the
+// same.
+void NormalizeGradient(const float* dy, const float* x, float mean, float inverse_deviation,
+                       const float* gamma, int64_t n, float* dx, float* dgamma, float* dbeta);
 
 // Replaces scores by softmax(scores); returns log(sum(exp(scores))).
 float Softmax(int64_t n, float* scores);

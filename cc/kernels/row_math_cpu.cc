@@ -1,15 +1,15 @@
-#include "cc/kernels/row_math.h"
-
 #include <cmath>
 #include <cstring>
 
 #include "cc/core/multiversion.h"
+#include "cc/kernels/row_math.h"
 
 namespace tf_ls {
 namespace row {
 namespace {
 
-// What a multiversioned function calls must be part of it, or it is compiled for the oldest processor only.
+// What a multiversioned function calls must be part of it, or it is compiled for the oldest
+// processor only.
 #define TF_LS_INLINE inline __attribute__((always_inline))
 
 // exp(x) to 2 ulp: 2^n * polynomial(r), x = n * log(2) + r (the coefficients of Cephes' expf).
@@ -32,7 +32,8 @@ TF_LS_INLINE float Exp(float x) {
   return p * power;
 }
 
-// tanh(x): a polynomial near zero, where 1 - 2 / (exp(2x) + 1) would cancel (the coefficients of Cephes' tanhf).
+// tanh(x): a polynomial near zero, where 1 - 2 / (exp(2x) + 1) would cancel (the coefficients of
+// Cephes' tanhf).
 TF_LS_INLINE float Tanh(float x) {
   const float magnitude = std::fabs(x);
   const float square = x * x;
@@ -46,8 +47,8 @@ TF_LS_INLINE float Tanh(float x) {
   return magnitude < 0.625f ? near : std::copysign(far, x);
 }
 
-// erf(x): a rational function on [-4, 4], outside of which float32 knows only -1 and 1 (the coefficients that Eigen
-// and XLA use).
+// erf(x): a rational function on [-4, 4], outside of which float32 knows only -1 and 1 (the
+// coefficients that Eigen and XLA use).
 TF_LS_INLINE float Erf(float x) {
   x = x > 4.0f ? 4.0f : x;
   x = x < -4.0f ? -4.0f : x;
@@ -86,7 +87,9 @@ struct TanhFunction {
 };
 
 struct GeluFunction {
-  static TF_LS_INLINE float Inner(float x) { return Tanh(kSqrt2OverPi * (x + kGeluCubic * x * x * x)); }
+  static TF_LS_INLINE float Inner(float x) {
+    return Tanh(kSqrt2OverPi * (x + kGeluCubic * x * x * x));
+  }
   static TF_LS_INLINE float Value(float x) { return 0.5f * x * (1.0f + Inner(x)); }
   static TF_LS_INLINE float Slope(float x) {
     const float t = Inner(x);
@@ -136,12 +139,14 @@ TF_LS_MULTIVERSION void Multiply(const float* a, const float* b, int64_t n, floa
   for (int64_t i = 0; i < n; ++i) y[i] = a[i] * b[i];
 }
 
-TF_LS_MULTIVERSION void MultiplyAdd(const float* a, const float* b, const float* c, int64_t n, float* y) {
+TF_LS_MULTIVERSION void MultiplyAdd(const float* a, const float* b, const float* c, int64_t n,
+                                    float* y) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = a[i] + b[i] * c[i];
 }
 
-TF_LS_MULTIVERSION void Moments(const float* x, int64_t n, float epsilon, float* mean, float* inverse_deviation) {
+TF_LS_MULTIVERSION void Moments(const float* x, int64_t n, float epsilon, float* mean,
+                                float* inverse_deviation) {
   float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; ++i) sum += x[i];
@@ -153,14 +158,15 @@ TF_LS_MULTIVERSION void Moments(const float* x, int64_t n, float epsilon, float*
   *inverse_deviation = 1.0f / std::sqrt(squares / static_cast<float>(n) + epsilon);
 }
 
-TF_LS_MULTIVERSION void Normalize(const float* x, float mean, float inverse_deviation, const float* gamma,
-                                  const float* beta, int64_t n, float* y) {
+TF_LS_MULTIVERSION void Normalize(const float* x, float mean, float inverse_deviation,
+                                  const float* gamma, const float* beta, int64_t n, float* y) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = (x[i] - mean) * inverse_deviation * gamma[i] + beta[i];
 }
 
-TF_LS_MULTIVERSION void NormalizeGradient(const float* dy, const float* x, float mean, float inverse_deviation,
-                                          const float* gamma, int64_t n, float* dx, float* dgamma, float* dbeta) {
+TF_LS_MULTIVERSION void NormalizeGradient(const float* dy, const float* x, float mean,
+                                          float inverse_deviation, const float* gamma, int64_t n,
+                                          float* dx, float* dgamma, float* dbeta) {
   float sum = 0.0f;
   float sum_normalized = 0.0f;
 #pragma omp simd reduction(+ : sum, sum_normalized)
@@ -212,24 +218,35 @@ TF_LS_MULTIVERSION void SoftmaxGradient(const float* p, float scale, int64_t n, 
 
 TF_LS_MULTIVERSION void Activate(Activation kind, const float* x, int64_t n, float* y) {
   switch (kind) {
-    case Activation::kRelu: return MapValue<ReluFunction>(x, n, y);
-    case Activation::kTanh: return MapValue<TanhFunction>(x, n, y);
-    case Activation::kGelu: return MapValue<GeluFunction>(x, n, y);
-    case Activation::kGeluErf: return MapValue<GeluErfFunction>(x, n, y);
+    case Activation::kRelu:
+      return MapValue<ReluFunction>(x, n, y);
+    case Activation::kTanh:
+      return MapValue<TanhFunction>(x, n, y);
+    case Activation::kGelu:
+      return MapValue<GeluFunction>(x, n, y);
+    case Activation::kGeluErf:
+      return MapValue<GeluErfFunction>(x, n, y);
   }
 }
 
-TF_LS_MULTIVERSION void ActivateGradient(Activation kind, const float* x, const float* dy, int64_t n, float* dx) {
+TF_LS_MULTIVERSION void ActivateGradient(Activation kind, const float* x, const float* dy,
+                                         int64_t n, float* dx) {
   switch (kind) {
-    case Activation::kRelu: return MapSlope<ReluFunction>(x, dy, n, dx);
-    case Activation::kTanh: return MapSlope<TanhFunction>(x, dy, n, dx);
-    case Activation::kGelu: return MapSlope<GeluFunction>(x, dy, n, dx);
-    case Activation::kGeluErf: return MapSlope<GeluErfFunction>(x, dy, n, dx);
+    case Activation::kRelu:
+      return MapSlope<ReluFunction>(x, dy, n, dx);
+    case Activation::kTanh:
+      return MapSlope<TanhFunction>(x, dy, n, dx);
+    case Activation::kGelu:
+      return MapSlope<GeluFunction>(x, dy, n, dx);
+    case Activation::kGeluErf:
+      return MapSlope<GeluErfFunction>(x, dy, n, dx);
   }
 }
 
-TF_LS_MULTIVERSION void DropoutMask(const Dropout& dropout, uint32_t row, uint32_t lane, int64_t n, float* mask) {
-  // Sixteen counters side by side, each word of theirs in the lower half of a 64-bit lane, where products fit.
+TF_LS_MULTIVERSION void DropoutMask(const Dropout& dropout, uint32_t row, uint32_t lane, int64_t n,
+                                    float* mask) {
+  // Sixteen counters side by side, each word of theirs in the lower half of a 64-bit lane, where
+  // products fit.
   constexpr int kCounters = 16;
   constexpr int kVectors = 2;
   typedef uint64_t Words __attribute__((vector_size(kCounters / kVectors * sizeof(uint64_t))));
@@ -263,9 +280,11 @@ TF_LS_MULTIVERSION void DropoutMask(const Dropout& dropout, uint32_t row, uint32
     std::memcpy(words, c, sizeof(words));
     float values[4 * kCounters];
     for (int i = 0; i < kCounters; ++i) {
-      for (int word = 0; word < 4; ++word) values[4 * i + word] = words[word][i] < threshold ? 0.0f : scale;
+      for (int word = 0; word < 4; ++word)
+        values[4 * i + word] = words[word][i] < threshold ? 0.0f : scale;
     }
-    std::memcpy(mask + start, values, (n - start < 4 * kCounters ? n - start : 4 * kCounters) * sizeof(float));
+    std::memcpy(mask + start, values,
+                (n - start < 4 * kCounters ? n - start : 4 * kCounters) * sizeof(float));
   }
 }
 

@@ -14,7 +14,7 @@ template <typename T>
 struct Memory {
   const T* data;  // [sentences.rows, memory_size]
   Sentences sentences;
-  // Query i sees no more than lag + i rows (wait-k decoding); negative: no such limit.
+  // Query i sees no more than lag + i rows (wait-k decoding).
   int64_t lag;
 };
 
@@ -29,7 +29,8 @@ class CrossAttentionBlock {
     T* context;       // [rows, H]
     float* log_sums;  // [heads, rows]
 
-    static Saved Cut(const LayerOptions& options, int64_t rows, int64_t memory_rows, BufferCutter* reserve) {
+    static Saved Cut(const LayerOptions& options, int64_t rows, int64_t memory_rows,
+                     BufferCutter* reserve) {
       Saved saved;
       saved.residual = Residual<Device, T>::Saved::Cut(options, rows, reserve);
       saved.q = reserve->Cut<T>(rows * options.hidden_size);
@@ -49,16 +50,18 @@ class CrossAttentionBlock {
         memory_size_(options.memory_size),
         rows_(sentences.rows),
         memory_rows_(memory.sentences.rows),
-        shape_{options.num_heads, options.head_size(), sentences, memory.sentences, /*causal=*/false, memory.lag},
-        dropout_(options.MakeDropout(options.attention_dropout, DropoutSite::kCrossAttentionWeights)),
+        shape_{options.num_heads, options.head_size(), sentences,
+               memory.sentences,  /*causal=*/false,    memory.lag},
+        dropout_(
+            options.MakeDropout(options.attention_dropout, DropoutSite::kCrossAttentionWeights)),
         residual_(device, options, weights.norm, DropoutSite::kCrossAttentionOutput, rows_) {}
 
   void Forward(const T* x, const Saved& saved, T* y) const {
     residual_.Forward(x, saved.residual, y, [&](const T* input, T* output) {
       Dense(device_, weights_.q, hidden_, hidden_, input, rows_, saved.q);
       Dense(device_, weights_.kv, memory_size_, 2 * hidden_, memory_.data, memory_rows_, saved.kv);
-      Attention<T>(device_, shape_, dropout_, Queries(saved), Keys(saved), Values(saved), saved.context,
-                   saved.log_sums);
+      Attention<T>(device_, shape_, dropout_, Queries(saved), Keys(saved), Values(saved),
+                   saved.context, saved.log_sums);
       Dense(device_, weights_.out, hidden_, hidden_, saved.context, rows_, output);
     });
   }
@@ -66,17 +69,21 @@ class CrossAttentionBlock {
   // Also writes the gradient of the memory.
   void Backward(const T* x, const Saved& saved, const T* dy, T* dx, T* dmemory,
                 const CrossAttentionWeights<float*>& gradient) const {
-    residual_.Backward(x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
-      T* const dcontext = dinput;  // free until the end
-      DenseGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput, rows_, dcontext, gradient.out);
-      T* const dq = device_.arena->template Allocate<T>(rows_ * hidden_);
-      T* const dkv = device_.arena->template Allocate<T>(memory_rows_ * 2 * hidden_);
-      AttentionGradient<T>(device_, shape_, dropout_, Queries(saved), Keys(saved), Values(saved), saved.log_sums,
-                           dcontext, {dq, hidden_}, {dkv, 2 * hidden_}, {dkv + hidden_, 2 * hidden_});
-      DenseGradient(device_, weights_.kv, memory_size_, 2 * hidden_, memory_.data, static_cast<const T*>(dkv),
-                    memory_rows_, dmemory, gradient.kv);
-      DenseGradient(device_, weights_.q, hidden_, hidden_, input, static_cast<const T*>(dq), rows_, dinput, gradient.q);
-    });
+    residual_.Backward(
+        x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
+          T* const dcontext = dinput;  // free until the end
+          DenseGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput, rows_,
+                        dcontext, gradient.out);
+          T* const dq = device_.arena->template Allocate<T>(rows_ * hidden_);
+          T* const dkv = device_.arena->template Allocate<T>(memory_rows_ * 2 * hidden_);
+          AttentionGradient<T>(device_, shape_, dropout_, Queries(saved), Keys(saved),
+                               Values(saved), saved.log_sums, dcontext, {dq, hidden_},
+                               {dkv, 2 * hidden_}, {dkv + hidden_, 2 * hidden_});
+          DenseGradient(device_, weights_.kv, memory_size_, 2 * hidden_, memory_.data,
+                        static_cast<const T*>(dkv), memory_rows_, dmemory, gradient.kv);
+          DenseGradient(device_, weights_.q, hidden_, hidden_, input, static_cast<const T*>(dq),
+                        rows_, dinput, gradient.q);
+        });
   }
 
  private:

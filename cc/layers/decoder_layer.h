@@ -9,21 +9,24 @@
 
 namespace tf_ls {
 
-// A Transformer decoder layer over the rows of target sentences: self-attention, attention over the memory (the
-// encoder's output), then the feed-forward network.
+// A Transformer decoder layer over the rows of target sentences: self-attention, attention over the
+// memory (the encoder's output), then the feed-forward network.
 template <typename Device, typename T>
 class DecoderLayer {
  public:
-  static constexpr int kWeightCount = SelfAttentionWeights<float*>::kCount + CrossAttentionWeights<float*>::kCount +
+  static constexpr int kWeightCount = SelfAttentionWeights<float*>::kCount +
+                                      CrossAttentionWeights<float*>::kCount +
                                       FfnWeights<float*>::kCount;
 
-  // `weights` points to kWeightCount pointers: of SelfAttentionWeights, CrossAttentionWeights, FfnWeights.
-  DecoderLayer(const Device& device, const LayerOptions& options, const Sentences& sentences, const Memory<T>& memory,
-               const float* const* weights)
+  // `weights` points to kWeightCount pointers: of SelfAttentionWeights, CrossAttentionWeights,
+  // FfnWeights.
+  DecoderLayer(const Device& device, const LayerOptions& options, const Sentences& sentences,
+               const Memory<T>& memory, const float* const* weights)
       : options_(options),
         rows_(sentences.rows),
         memory_rows_(memory.sentences.rows),
-        self_attention_(device, options_, sentences, SelfAttentionWeights<const float*>::From(weights)),
+        self_attention_(device, options_, sentences,
+                        SelfAttentionWeights<const float*>::From(weights)),
         cross_attention_(device, options_, sentences, memory,
                          CrossAttentionWeights<const float*>::From(weights + kCrossStart)),
         ffn_(device, options_, rows_, FfnWeights<const float*>::From(weights + kFfnStart)) {}
@@ -46,14 +49,18 @@ class DecoderLayer {
     ffn_.Forward(saved.after_cross, saved.ffn, y);
   }
 
-  // dmemory: [memory rows, memory_size]. `gradient` points to kWeightCount pointers, all of which are written.
-  void Backward(const T* x, const void* reserve, const T* dy, T* dx, T* dmemory, float* const* gradient) const {
+  // dmemory: [memory rows, memory_size]. `gradient` points to kWeightCount pointers, all of which
+  // are written.
+  void Backward(const T* x, const void* reserve, const T* dy, T* dx, T* dmemory,
+                float* const* gradient) const {
     BufferCutter cutter(const_cast<void*>(reserve));
     const Saved saved = Cut(&cutter);
-    ffn_.Backward(saved.after_cross, saved.ffn, dy, dx, FfnWeights<float*>::From(gradient + kFfnStart));
+    ffn_.Backward(saved.after_cross, saved.ffn, dy, dx,
+                  FfnWeights<float*>::From(gradient + kFfnStart));
     cross_attention_.Backward(saved.after_self, saved.cross_attention, dx, dx, dmemory,
                               CrossAttentionWeights<float*>::From(gradient + kCrossStart));
-    self_attention_.Backward(x, saved.self_attention, dx, dx, SelfAttentionWeights<float*>::From(gradient));
+    self_attention_.Backward(x, saved.self_attention, dx, dx,
+                             SelfAttentionWeights<float*>::From(gradient));
   }
 
  private:
@@ -72,7 +79,8 @@ class DecoderLayer {
     Saved saved;
     saved.self_attention = SelfAttentionBlock<Device, T>::Saved::Cut(options_, rows_, reserve);
     saved.after_self = reserve->Cut<T>(rows_ * options_.hidden_size);
-    saved.cross_attention = CrossAttentionBlock<Device, T>::Saved::Cut(options_, rows_, memory_rows_, reserve);
+    saved.cross_attention =
+        CrossAttentionBlock<Device, T>::Saved::Cut(options_, rows_, memory_rows_, reserve);
     saved.after_cross = reserve->Cut<T>(rows_ * options_.hidden_size);
     saved.ffn = FfnBlock<Device, T>::Saved::Cut(options_, rows_, reserve);
     return saved;

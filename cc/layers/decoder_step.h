@@ -15,7 +15,8 @@ namespace tf_ls {
 // Sentences of equal length, one behind the other.
 class EqualSentences {
  public:
-  EqualSentences(int64_t count, int64_t length) : offsets_(count + 1), lengths_(count, length), count_(count) {
+  EqualSentences(int64_t count, int64_t length)
+      : offsets_(count + 1), lengths_(count, length), count_(count) {
     for (int64_t i = 0; i <= count; ++i) offsets_[i] = i * length;
   }
   Sentences view() const { return {offsets_.data(), lengths_.data(), count_, offsets_.back()}; }
@@ -36,7 +37,8 @@ struct ProjectedMemory {
   int64_t lag;             // as in Memory
 };
 
-// A decoder layer on the next `added` positions of every sentence, given the keys and values of the positions before.
+// A decoder layer on the next `added` positions of every sentence, given the keys and values of the
+// positions before.
 template <typename Device, typename T>
 class DecoderStep {
  public:
@@ -48,8 +50,8 @@ class DecoderStep {
     T* new_values;  // [batch, length + added, H]
   };
 
-  // `weights` as in EncoderLayer, or with cross-attention (options.memory_size > 0) as in DecoderLayer; its kv weights
-  // are not used.
+  // `weights` as in EncoderLayer, or with cross-attention (options.memory_size > 0) as in
+  // DecoderLayer; its kv weights are not used.
   DecoderStep(const Device& device, const LayerOptions& options, int64_t batch, int64_t added,
               const float* const* weights)
       : device_(device), options_(options), batch_(batch), added_(added), weights_(weights) {}
@@ -64,14 +66,15 @@ class DecoderStep {
     const float* const* ffn_weights = weights_ + SelfAttentionWeights<const float*>::kCount;
     if (memory != nullptr) {
       T* const after_cross = New<T>(options_.hidden_size);
-      CrossAttention(after_self, queries.view(), *memory, CrossAttentionWeights<const float*>::From(ffn_weights),
-                     after_cross);
+      CrossAttention(after_self, queries.view(), *memory,
+                     CrossAttentionWeights<const float*>::From(ffn_weights), after_cross);
       middle = after_cross;
       ffn_weights += CrossAttentionWeights<const float*>::kCount;
     }
     using Ffn = FfnBlock<Device, T>;
     const auto saved = CutScratch<typename Ffn::Saved>();
-    Ffn(device_, options_, rows(), FfnWeights<const float*>::From(ffn_weights)).Forward(middle, saved, y);
+    Ffn(device_, options_, rows(), FfnWeights<const float*>::From(ffn_weights))
+        .Forward(middle, saved, y);
   }
 
  private:
@@ -95,9 +98,11 @@ class DecoderStep {
     const auto weights = SelfAttentionWeights<const float*>::From(weights_);
     const int64_t n = options_.hidden_size;
     const EqualSentences keys(batch_, cache.length + added_);
-    const AttentionShape shape{options_.num_heads, options_.head_size(), queries, keys.view(), /*causal=*/true, -1};
+    const AttentionShape shape{options_.num_heads, options_.head_size(), queries,
+                               keys.view(),        /*causal=*/true,      kNoLag};
     using Block = Residual<Device, T>;
-    const Block residual(device_, options_, weights.norm, DropoutSite::kSelfAttentionOutput, rows());
+    const Block residual(device_, options_, weights.norm, DropoutSite::kSelfAttentionOutput,
+                         rows());
     residual.Forward(x, CutScratch<typename Block::Saved>(), y, [&](const T* input, T* output) {
       T* const qkv = New<T>(3 * n);
       Dense(device_, weights.qkv, n, 3 * n, input, rows(), qkv);
@@ -105,8 +110,8 @@ class DecoderStep {
       AppendRows(device_, cache.keys, batch_, cache.length, part(1), added_, n, cache.new_keys);
       AppendRows(device_, cache.values, batch_, cache.length, part(2), added_, n, cache.new_values);
       T* const context = New<T>(n);
-      Attention<T>(device_, shape, Dropout(), part(0), {cache.new_keys, n}, {cache.new_values, n}, context,
-                   New<float>(options_.num_heads));
+      Attention<T>(device_, shape, Dropout(), part(0), {cache.new_keys, n}, {cache.new_values, n},
+                   context, New<float>(options_.num_heads));
       Dense<Device, T>(device_, weights.out, n, n, context, rows(), output);
     });
   }
@@ -117,9 +122,11 @@ class DecoderStep {
     const EqualSentences all(batch_, memory.length);
     Sentences keys = all.view();
     keys.lengths = memory.lengths;
-    const AttentionShape shape{options_.num_heads, options_.head_size(), queries, keys, /*causal=*/false, memory.lag};
+    const AttentionShape shape{
+        options_.num_heads, options_.head_size(), queries, keys, /*causal=*/false, memory.lag};
     using Block = Residual<Device, T>;
-    const Block residual(device_, options_, weights.norm, DropoutSite::kCrossAttentionOutput, rows());
+    const Block residual(device_, options_, weights.norm, DropoutSite::kCrossAttentionOutput,
+                         rows());
     residual.Forward(x, CutScratch<typename Block::Saved>(), y, [&](const T* input, T* output) {
       T* const q = New<T>(n);
       Dense(device_, weights.q, n, n, input, rows(), q);

@@ -11,18 +11,21 @@ namespace tf_ls {
 
 // y[rows, outputs] = x[rows, inputs] * kernel + bias.
 template <typename Device, typename T>
-void Dense(const Device& device, DenseWeights<const float*> weights, int64_t inputs, int64_t outputs, const T* x,
-           int64_t rows, T* y) {
-  MatMul(device, x, rows, Weight{weights.kernel, inputs, outputs}, weights.bias, /*accumulate=*/false, y);
+void Dense(const Device& device, DenseWeights<const float*> weights, int64_t inputs,
+           int64_t outputs, const T* x, int64_t rows, T* y) {
+  MatMul(device, x, rows, Weight{weights.kernel, inputs, outputs}, weights.bias,
+         /*accumulate=*/false, y);
 }
 
 // The gradients of Dense: of its weights and of x.
 template <typename Device, typename T>
-void DenseGradient(const Device& device, DenseWeights<const float*> weights, int64_t inputs, int64_t outputs,
-                   const T* x, const T* dy, int64_t rows, T* dx, DenseWeights<float*> dweights) {
+void DenseGradient(const Device& device, DenseWeights<const float*> weights, int64_t inputs,
+                   int64_t outputs, const T* x, const T* dy, int64_t rows, T* dx,
+                   DenseWeights<float*> dweights) {
   ColumnSum(device, dy, rows, outputs, dweights.bias);
   MatMulWeightGradient(device, x, dy, rows, inputs, outputs, dweights.kernel);
-  MatMul(device, dy, rows, Weight{weights.kernel, inputs, outputs}.Transposed(), nullptr, /*accumulate=*/false, dx);
+  MatMul(device, dy, rows, Weight{weights.kernel, inputs, outputs}.Transposed(), nullptr,
+         /*accumulate=*/false, dx);
 }
 
 }  // namespace tf_ls

@@ -8,21 +8,25 @@
 
 namespace tf_ls {
 
-// A Transformer encoder layer over the rows of sentences: self-attention, then the feed-forward network. Also a decoder
-// layer without cross-attention, when causal.
+// A Transformer encoder layer over the rows of sentences: self-attention, then the feed-forward
+// network. Also a decoder layer without cross-attention, when causal.
 template <typename Device, typename T>
 class EncoderLayer {
  public:
-  static constexpr int kWeightCount = SelfAttentionWeights<float*>::kCount + FfnWeights<float*>::kCount;
+  static constexpr int kWeightCount =
+      SelfAttentionWeights<float*>::kCount + FfnWeights<float*>::kCount;
 
-  // `weights` points to kWeightCount pointers: those of SelfAttentionWeights, then those of FfnWeights.
+  // `weights` points to kWeightCount pointers: those of SelfAttentionWeights, then those of
+  // FfnWeights.
   EncoderLayer(const Device& device, const LayerOptions& options, const Sentences& sentences,
                const float* const* weights)
       : options_(options),
         rows_(sentences.rows),
-        self_attention_(device, options_, sentences, SelfAttentionWeights<const float*>::From(weights)),
+        self_attention_(device, options_, sentences,
+                        SelfAttentionWeights<const float*>::From(weights)),
         ffn_(device, options_, rows_,
-             FfnWeights<const float*>::From(weights + SelfAttentionWeights<const float*>::kCount)) {}
+             FfnWeights<const float*>::From(weights + SelfAttentionWeights<const float*>::kCount)) {
+  }
   EncoderLayer(const EncoderLayer&) = delete;
   EncoderLayer& operator=(const EncoderLayer&) = delete;
 
@@ -45,7 +49,8 @@ class EncoderLayer {
     const Saved saved = CutReserve(const_cast<void*>(reserve));
     ffn_.Backward(saved.middle, saved.ffn, dy, dx,
                   FfnWeights<float*>::From(gradient + SelfAttentionWeights<float*>::kCount));
-    self_attention_.Backward(x, saved.self_attention, dx, dx, SelfAttentionWeights<float*>::From(gradient));
+    self_attention_.Backward(x, saved.self_attention, dx, dx,
+                             SelfAttentionWeights<float*>::From(gradient));
   }
 
  private:

@@ -25,7 +25,8 @@ class FfnBlock {
     }
   };
 
-  FfnBlock(const Device& device, const LayerOptions& options, int64_t rows, const FfnWeights<const float*>& weights)
+  FfnBlock(const Device& device, const LayerOptions& options, int64_t rows,
+           const FfnWeights<const float*>& weights)
       : device_(device),
         weights_(weights),
         activation_(options.activation),
@@ -44,17 +45,21 @@ class FfnBlock {
     });
   }
 
-  void Backward(const T* x, const Saved& saved, const T* dy, T* dx, const FfnWeights<float*>& gradient) const {
-    residual_.Backward(x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
-      T* const activated = NewInner();
-      T* const dinner = NewInner();
-      ActivationDropout<T>(device_, activation_, dropout_, saved.inner, rows_, filter_, activated);
-      DenseGradient<Device, T>(device_, weights_.dense2, filter_, hidden_, activated, doutput, rows_, dinner,
-                               gradient.dense2);
-      ActivationDropoutGradient<T>(device_, activation_, dropout_, saved.inner, dinner, rows_, filter_, dinner);
-      DenseGradient<Device, T>(device_, weights_.dense1, hidden_, filter_, input, dinner, rows_, dinput,
-                               gradient.dense1);
-    });
+  void Backward(const T* x, const Saved& saved, const T* dy, T* dx,
+                const FfnWeights<float*>& gradient) const {
+    residual_.Backward(
+        x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
+          T* const activated = NewInner();
+          T* const dinner = NewInner();
+          ActivationDropout<T>(device_, activation_, dropout_, saved.inner, rows_, filter_,
+                               activated);
+          DenseGradient<Device, T>(device_, weights_.dense2, filter_, hidden_, activated, doutput,
+                                   rows_, dinner, gradient.dense2);
+          ActivationDropoutGradient<T>(device_, activation_, dropout_, saved.inner, dinner, rows_,
+                                       filter_, dinner);
+          DenseGradient<Device, T>(device_, weights_.dense1, hidden_, filter_, input, dinner, rows_,
+                                   dinput, gradient.dense1);
+        });
   }
 
  private:

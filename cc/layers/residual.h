@@ -11,7 +11,8 @@
 
 namespace tf_ls {
 
-// What every block of a layer shares: layer norm, dropout and the residual connection around a function f.
+// What every block of a layer shares: layer norm, dropout and the residual connection around a
+// function f.
 //   pre-norm:  y = x + dropout(f(norm(x)))
 //   post-norm: y = norm(x + dropout(f(x)))
 template <typename Device, typename T>
@@ -31,8 +32,8 @@ class Residual {
     }
   };
 
-  Residual(const Device& device, const LayerOptions& options, LayerNormWeights<const float*> norm, DropoutSite site,
-           int64_t rows)
+  Residual(const Device& device, const LayerOptions& options, LayerNormWeights<const float*> norm,
+           DropoutSite site, int64_t rows)
       : device_(device),
         options_(options),
         norm_(norm),
@@ -46,15 +47,15 @@ class Residual {
     T* const output = New();
     if (options_.pre_norm) {
       T* const normalized = New();
-      LayerNorm(device_, x, rows_, options_.hidden_size, norm_.gamma, norm_.beta, options_.epsilon, normalized,
-                saved.moments);
+      LayerNorm(device_, x, rows_, options_.hidden_size, norm_.gamma, norm_.beta, options_.epsilon,
+                normalized, saved.moments);
       function(normalized, output);
       DropoutAdd(device_, dropout_, output, x, rows_, options_.hidden_size, y);
     } else {
       function(x, output);
       DropoutAdd(device_, dropout_, output, x, rows_, options_.hidden_size, saved.sum);
-      LayerNorm(device_, saved.sum, rows_, options_.hidden_size, norm_.gamma, norm_.beta, options_.epsilon, y,
-                saved.moments);
+      LayerNorm(device_, saved.sum, rows_, options_.hidden_size, norm_.gamma, norm_.beta,
+                options_.epsilon, y, saved.moments);
     }
   }
 
@@ -68,14 +69,16 @@ class Residual {
     T* const dinput = New();
     if (options_.pre_norm) {
       T* const normalized = New();
-      LayerNormFromMoments(device_, x, rows_, n, norm_.gamma, norm_.beta, saved.moments, normalized);
+      LayerNormFromMoments(device_, x, rows_, n, norm_.gamma, norm_.beta, saved.moments,
+                           normalized);
       ApplyDropout(device_, dropout_, dy, rows_, n, doutput);
       gradient(normalized, doutput, dinput);
-      LayerNormGradient(device_, dinput, x, rows_, n, norm_.gamma, saved.moments, dy, dx, dnorm.gamma, dnorm.beta);
+      LayerNormGradient(device_, dinput, x, rows_, n, norm_.gamma, saved.moments, dy, dx,
+                        dnorm.gamma, dnorm.beta);
     } else {
       T* const dsum = New();
-      LayerNormGradient(device_, dy, saved.sum, rows_, n, norm_.gamma, saved.moments, static_cast<const T*>(nullptr),
-                        dsum, dnorm.gamma, dnorm.beta);
+      LayerNormGradient(device_, dy, saved.sum, rows_, n, norm_.gamma, saved.moments,
+                        static_cast<const T*>(nullptr), dsum, dnorm.gamma, dnorm.beta);
       ApplyDropout(device_, dropout_, dsum, rows_, n, doutput);
       gradient(x, doutput, dinput);
       DropoutAdd(device_, Dropout(), dinput, dsum, rows_, n, dx);

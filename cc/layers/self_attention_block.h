@@ -35,30 +35,36 @@ class SelfAttentionBlock {
         weights_(weights),
         hidden_(options.hidden_size),
         rows_(sentences.rows),
-        shape_{options.num_heads, options.head_size(), sentences, sentences, options.causal, /*lag=*/-1},
-        dropout_(options.MakeDropout(options.attention_dropout, DropoutSite::kSelfAttentionWeights)),
+        shape_{options.num_heads, options.head_size(), sentences,
+               sentences,         options.causal,      kNoLag},
+        dropout_(
+            options.MakeDropout(options.attention_dropout, DropoutSite::kSelfAttentionWeights)),
         residual_(device, options, weights.norm, DropoutSite::kSelfAttentionOutput, rows_) {}
 
   void Forward(const T* x, const Saved& saved, T* y) const {
     residual_.Forward(x, saved.residual, y, [&](const T* input, T* output) {
       Dense(device_, weights_.qkv, hidden_, 3 * hidden_, input, rows_, saved.qkv);
-      Attention<T>(device_, shape_, dropout_, Part(saved.qkv, 0), Part(saved.qkv, 1), Part(saved.qkv, 2), saved.context,
-                   saved.log_sums);
+      Attention<T>(device_, shape_, dropout_, Part(saved.qkv, 0), Part(saved.qkv, 1),
+                   Part(saved.qkv, 2), saved.context, saved.log_sums);
       Dense(device_, weights_.out, hidden_, hidden_, saved.context, rows_, output);
     });
   }
 
-  void Backward(const T* x, const Saved& saved, const T* dy, T* dx, const SelfAttentionWeights<float*>& gradient) const {
-    residual_.Backward(x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
-      T* const dcontext = dinput;  // free until the end
-      DenseGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput, rows_, dcontext, gradient.out);
-      T* const dqkv = device_.arena->template Allocate<T>(rows_ * 3 * hidden_);
-      const auto part = [&](int64_t i) { return HeadRows<T>{dqkv + i * hidden_, 3 * hidden_}; };
-      AttentionGradient<T>(device_, shape_, dropout_, Part(saved.qkv, 0), Part(saved.qkv, 1), Part(saved.qkv, 2),
-                           saved.log_sums, dcontext, part(0), part(1), part(2));
-      DenseGradient(device_, weights_.qkv, hidden_, 3 * hidden_, input, static_cast<const T*>(dqkv), rows_, dinput,
-                    gradient.qkv);
-    });
+  void Backward(const T* x, const Saved& saved, const T* dy, T* dx,
+                const SelfAttentionWeights<float*>& gradient) const {
+    residual_.Backward(
+        x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
+          T* const dcontext = dinput;  // free until the end
+          DenseGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput, rows_,
+                        dcontext, gradient.out);
+          T* const dqkv = device_.arena->template Allocate<T>(rows_ * 3 * hidden_);
+          const auto part = [&](int64_t i) { return HeadRows<T>{dqkv + i * hidden_, 3 * hidden_}; };
+          AttentionGradient<T>(device_, shape_, dropout_, Part(saved.qkv, 0), Part(saved.qkv, 1),
+                               Part(saved.qkv, 2), saved.log_sums, dcontext, part(0), part(1),
+                               part(2));
+          DenseGradient(device_, weights_.qkv, hidden_, 3 * hidden_, input,
+                        static_cast<const T*>(dqkv), rows_, dinput, gradient.qkv);
+        });
   }
 
  private:

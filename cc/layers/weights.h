@@ -6,8 +6,9 @@
 
 namespace tf_ls {
 
-// The weights of each kind of block, float32, in the order in which operations take them. P is `const float*` for the
-// weights and `float*` for their gradients. H is hidden_size, F filter_size, M memory_size.
+// The weights of each kind of block, float32, in the order in which operations take them. P is
+// `const float*` for the weights and `float*` for their gradients. H is hidden_size, F filter_size,
+// M memory_size.
 
 template <typename P>
 struct LayerNormWeights {
@@ -28,7 +29,9 @@ struct SelfAttentionWeights {
   DenseWeights<P> qkv;  // [H, 3H]: queries, keys, values side by side
   DenseWeights<P> out;  // [H, H]
 
-  static SelfAttentionWeights From(const P* p) { return {{p[0], p[1]}, {p[2], p[3]}, {p[4], p[5]}}; }
+  static SelfAttentionWeights From(const P* p) {
+    return {{p[0], p[1]}, {p[2], p[3]}, {p[4], p[5]}};
+  }
 };
 
 template <typename P>

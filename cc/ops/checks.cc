@@ -78,8 +78,8 @@ Status ReadRate(tensorflow::OpKernelConstruction* construction, const char* name
 
 }  // namespace
 
-Status ReadSentences(const Tensor& offsets, const Tensor& lengths, int64_t rows, const std::string& what,
-                     Sentences* sentences) {
+Status ReadSentences(const Tensor& offsets, const Tensor& lengths, int64_t rows,
+                     const std::string& what, Sentences* sentences) {
   if (offsets.dims() != 1 || offsets.dim_size(0) < 1) {
     return InvalidArgument(what, " offsets must be a vector of at least one number, got shape ",
                            offsets.shape().DebugString());
@@ -91,15 +91,17 @@ Status ReadSentences(const Tensor& offsets, const Tensor& lengths, int64_t rows,
   if (starts[0] != 0) return InvalidArgument(what, " offsets must start at 0, got ", starts[0]);
   for (int64_t i = 0; i < count; ++i) {
     if (starts[i + 1] < starts[i]) {
-      return InvalidArgument(what, " offsets must not decrease, got ", starts[i], " and then ", starts[i + 1]);
+      return InvalidArgument(what, " offsets must not decrease, got ", starts[i], " and then ",
+                             starts[i + 1]);
     }
     if (sizes[i] < 0 || sizes[i] > starts[i + 1] - starts[i]) {
-      return InvalidArgument(what, " length ", i, " must be from 0 to its ", starts[i + 1] - starts[i],
-                             " rows, got ", sizes[i]);
+      return InvalidArgument(what, " length ", i, " must be from 0 to its ",
+                             starts[i + 1] - starts[i], " rows, got ", sizes[i]);
     }
   }
   if (starts[count] > rows) {
-    return InvalidArgument(what, " offsets end at ", starts[count], ", but there are ", rows, " rows");
+    return InvalidArgument(what, " offsets end at ", starts[count], ", but there are ", rows,
+                           " rows");
   }
   *sentences = {starts, sizes, count, rows};
   return Status();
@@ -113,10 +115,11 @@ Status ReadSeed(const Tensor& seed, uint64_t* value) {
   return Status();
 }
 
-Status ReadScalar(const Tensor& tensor, const std::string& what, int64_t* value) {
-  TF_LS_RETURN_IF_ERROR(CheckShape(tensor, {}, what));
-  *value = tensor.scalar<int32_t>()();
-  return Status();
+Status ReadLag(const Tensor& tensor, int64_t* lag) {
+  TF_LS_RETURN_IF_ERROR(CheckShape(tensor, {}, "memory_lag"));
+  *lag = tensor.scalar<int32_t>()();
+  if (*lag >= 0) return Status();
+  return InvalidArgument("memory_lag must not be negative, got ", *lag);
 }
 
 Status ReadBatchAndLength(const Tensor& tensor, int64_t* batch, int64_t* length) {
@@ -125,17 +128,20 @@ Status ReadBatchAndLength(const Tensor& tensor, int64_t* batch, int64_t* length)
   *batch = sizes(0);
   *length = sizes(1);
   if (*batch >= 0 && *length >= 0) return Status();
-  return InvalidArgument("batch_and_length must not be negative, got [", *batch, ", ", *length, "]");
+  return InvalidArgument("batch_and_length must not be negative, got [", *batch, ", ", *length,
+                         "]");
 }
 
 Status CheckRank(const Tensor& tensor, int rank, const std::string& what) {
   if (tensor.dims() == rank) return Status();
-  return InvalidArgument(what, " must have rank ", rank, ", got shape ", tensor.shape().DebugString());
+  return InvalidArgument(what, " must have rank ", rank, ", got shape ",
+                         tensor.shape().DebugString());
 }
 
 Status CheckShape(const Tensor& tensor, const TensorShape& shape, const std::string& what) {
   if (tensor.shape() == shape) return Status();
-  return InvalidArgument(what, " must have shape ", shape.DebugString(), ", got ", tensor.shape().DebugString());
+  return InvalidArgument(what, " must have shape ", shape.DebugString(), ", got ",
+                         tensor.shape().DebugString());
 }
 
 Status ReadLayerOptions(tensorflow::OpKernelConstruction* construction, LayerOptions* options) {
@@ -156,7 +162,8 @@ Status ReadLayerOptions(tensorflow::OpKernelConstruction* construction, LayerOpt
   } else {
     options->activation = Activation::kGeluErf;  // the registration allows no other
   }
-  if (construction->HasAttr("causal")) TF_LS_RETURN_IF_ERROR(construction->GetAttr("causal", &options->causal));
+  if (construction->HasAttr("causal"))
+    TF_LS_RETURN_IF_ERROR(construction->GetAttr("causal", &options->causal));
   if (!construction->HasAttr("attention_dropout")) return Status();
   TF_LS_RETURN_IF_ERROR(ReadRate(construction, "attention_dropout", &options->attention_dropout));
   TF_LS_RETURN_IF_ERROR(ReadRate(construction, "activation_dropout", &options->activation_dropout));
@@ -167,14 +174,15 @@ Status CheckWeights(const tensorflow::OpInputList& weights, LayerOptions* option
   const std::vector<WeightSpec> specs = WeightSpecs(options->memory_size > 0);
   TF_LS_RETURN_IF_ERROR(CheckCount(weights.size(), specs.size()));
   if (options->hidden_size < 1 || options->hidden_size % options->num_heads != 0) {
-    return InvalidArgument("the hidden size must be a positive multiple of the ", options->num_heads,
-                           " heads, got ", options->hidden_size);
+    return InvalidArgument("the hidden size must be a positive multiple of the ",
+                           options->num_heads, " heads, got ", options->hidden_size);
   }
   const Tensor& dense1 = weights[Dense1Kernel(specs.size())];
   TF_LS_RETURN_IF_ERROR(CheckRank(dense1, 2, "ffn dense1 kernel"));
   options->filter_size = dense1.dim_size(1);
   if (options->filter_size < 1) {
-    return InvalidArgument("ffn dense1 kernel must have columns, got ", dense1.shape().DebugString());
+    return InvalidArgument("ffn dense1 kernel must have columns, got ",
+                           dense1.shape().DebugString());
   }
   for (size_t i = 0; i < specs.size(); ++i) {
     TensorShape expected;
@@ -189,12 +197,13 @@ Status CheckWeights(const tensorflow::OpInputList& weights, LayerOptions* option
   return Status();
 }
 
-Status CheckWeightShapes(InferenceContext* context, int first_weight, int count, DimensionHandle hidden,
-                         bool cross_attention, DimensionHandle memory) {
+Status CheckWeightShapes(InferenceContext* context, int first_weight, int count,
+                         DimensionHandle hidden, bool cross_attention, DimensionHandle memory) {
   const std::vector<WeightSpec> specs = WeightSpecs(cross_attention);
   TF_LS_RETURN_IF_ERROR(CheckCount(count, specs.size()));
   ShapeHandle dense1;
-  TF_LS_RETURN_IF_ERROR(context->WithRank(context->input(first_weight + Dense1Kernel(count)), 2, &dense1));
+  TF_LS_RETURN_IF_ERROR(
+      context->WithRank(context->input(first_weight + Dense1Kernel(count)), 2, &dense1));
   const DimensionHandle filter = context->Dim(dense1, 1);
   for (size_t i = 0; i < specs.size(); ++i) {
     std::vector<DimensionHandle> dimensions;
@@ -209,8 +218,8 @@ Status CheckWeightShapes(InferenceContext* context, int first_weight, int count,
     const ShapeHandle expected = context->MakeShape(dimensions);
     const ShapeHandle actual = context->input(first_weight + i);
     if (!context->Merge(actual, expected, &merged).ok()) {
-      return InvalidArgument(specs[i].name, " must have shape ", context->DebugString(expected), ", got ",
-                             context->DebugString(actual));
+      return InvalidArgument(specs[i].name, " must have shape ", context->DebugString(expected),
+                             ", got ", context->DebugString(actual));
     }
   }
   return Status();

@@ -19,7 +19,8 @@ class TensorFlowThreads : public Threads {
 
   int count() const override { return workers_->NumThreads(); }
 
-  void ParallelFor(int64_t total, int64_t cost, const std::function<void(int64_t, int64_t)>& work) override {
+  void ParallelFor(int64_t total, int64_t cost,
+                   const std::function<void(int64_t, int64_t)>& work) override {
     workers_->ParallelFor(total, cost, work);
   }
 
@@ -49,8 +50,8 @@ class TensorFlowArena : public Arena {
   std::vector<tensorflow::Tensor> blocks_;
 };
 
-// The CPU as an operation sees it, with the casts between TensorFlow's types and those that layers compute in: float16
-// is computed in float32.
+// The CPU as an operation sees it, with the casts between TensorFlow's types and those that layers
+// compute in: float16 is computed in float32.
 class CpuContext {
  public:
   explicit CpuContext(tensorflow::OpKernelContext* context)

@@ -9,7 +9,8 @@
 
 namespace tf_ls {
 
-// An operation on the CPU: Run reports what is wrong by its status, or by an exception (oneDNN's, or out of memory).
+// An operation on the CPU: Run reports what is wrong by its status, or by an exception (oneDNN's,
+// or out of memory).
 class CpuKernel : public tensorflow::OpKernel {
  public:
   using OpKernel::OpKernel;
@@ -33,11 +34,14 @@ class CpuKernel : public tensorflow::OpKernel {
 }  // namespace tf_ls
 
 // Registers a kernel template for every type of activations.
-#define TF_LS_REGISTER_FOR_FLOATS(name, kernel)                                                                     \
-  REGISTER_KERNEL_BUILDER(Name(name).Device(::tensorflow::DEVICE_CPU).TypeConstraint<float>("T"), kernel<float>);   \
-  REGISTER_KERNEL_BUILDER(Name(name).Device(::tensorflow::DEVICE_CPU).TypeConstraint<Eigen::half>("T"),             \
-                          kernel<Eigen::half>);                                                                     \
-  REGISTER_KERNEL_BUILDER(Name(name).Device(::tensorflow::DEVICE_CPU).TypeConstraint<::tensorflow::bfloat16>("T"), \
-                          kernel<::tensorflow::bfloat16>)
+#define TF_LS_REGISTER_FOR_FLOATS(name, kernel)                                                   \
+  REGISTER_KERNEL_BUILDER(Name(name).Device(::tensorflow::DEVICE_CPU).TypeConstraint<float>("T"), \
+                          kernel<float>);                                                         \
+  REGISTER_KERNEL_BUILDER(                                                                        \
+      Name(name).Device(::tensorflow::DEVICE_CPU).TypeConstraint<Eigen::half>("T"),               \
+      kernel<Eigen::half>);                                                                       \
+  REGISTER_KERNEL_BUILDER(                                                                        \
+      Name(name).Device(::tensorflow::DEVICE_CPU).TypeConstraint<::tensorflow::bfloat16>("T"),    \
+      kernel<::tensorflow::bfloat16>)
 
 #endif  // TF_LS_CC_OPS_CPU_KERNEL_H_

@@ -1,5 +1,4 @@
 #include "cc/layers/decoder_layer.h"
-
 #include "cc/ops/cpu_kernel.h"
 #include "cc/ops/layer_weights.h"
 #include "tensorflow/core/framework/op.h"
@@ -13,8 +12,8 @@ using tensorflow::Tensor;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// Where the inputs that forward and gradient share begin (x, offsets, lengths, memory, memory_offsets, memory_lengths,
-// memory_lag, seed), in that order.
+// Where the inputs that forward and gradient share begin (x, offsets, lengths, memory,
+// memory_offsets, memory_lengths, memory_lag, seed), in that order.
 constexpr int kForwardStart = 0;
 constexpr int kGradientStart = 1;
 
@@ -22,11 +21,12 @@ Status CheckShapes(InferenceContext* c, int first, int first_weight) {
   ShapeHandle x, memory, ignored;
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first), 2, &x));
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 3), 2, &memory));
-  for (const int vector : {1, 2, 4, 5}) TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + vector), 1, &ignored));
+  for (const int vector : {1, 2, 4, 5})
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + vector), 1, &ignored));
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 6), 0, &ignored));
   TF_LS_RETURN_IF_ERROR(c->Merge(c->input(first + 7), c->Vector(2), &ignored));
-  return CheckWeightShapes(c, first_weight, c->num_inputs() - first_weight, c->Dim(x, 1), /*cross_attention=*/true,
-                           c->Dim(memory, 1));
+  return CheckWeightShapes(c, first_weight, c->num_inputs() - first_weight, c->Dim(x, 1),
+                           /*cross_attention=*/true, c->Dim(memory, 1));
 }
 
 REGISTER_OP("LSDecoderLayer")
@@ -102,8 +102,8 @@ struct Inputs {
   int64_t memory_lag;
   LayerWeights weights;
 
-  static Status Read(OpKernelContext* context, int first, const LayerOptions& attributes, CpuContext* cpu,
-                     Inputs* inputs) {
+  static Status Read(OpKernelContext* context, int first, const LayerOptions& attributes,
+                     CpuContext* cpu, Inputs* inputs) {
     inputs->options = attributes;
     inputs->options.causal = true;
     const Tensor& x = context->input(first);
@@ -113,17 +113,19 @@ struct Inputs {
     inputs->options.hidden_size = x.dim_size(1);
     inputs->options.memory_size = memory.dim_size(1);
     if (memory.dim_size(1) < 1) {
-      return tensorflow::errors::InvalidArgument("memory must have columns, got shape ", memory.shape().DebugString());
+      return tensorflow::errors::InvalidArgument("memory must have columns, got shape ",
+                                                 memory.shape().DebugString());
     }
-    TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 1), context->input(first + 2), x.dim_size(0), "x's",
-                                        &inputs->sentences));
-    TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 4), context->input(first + 5), memory.dim_size(0),
-                                        "memory's", &inputs->memory_sentences));
+    TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 1), context->input(first + 2),
+                                        x.dim_size(0), "x's", &inputs->sentences));
+    TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 4), context->input(first + 5),
+                                        memory.dim_size(0), "memory's", &inputs->memory_sentences));
     if (inputs->sentences.count != inputs->memory_sentences.count) {
       return tensorflow::errors::InvalidArgument("x and memory must have as many sentences, got ",
-                                                 inputs->sentences.count, " and ", inputs->memory_sentences.count);
+                                                 inputs->sentences.count, " and ",
+                                                 inputs->memory_sentences.count);
     }
-    TF_LS_RETURN_IF_ERROR(ReadScalar(context->input(first + 6), "memory_lag", &inputs->memory_lag));
+    TF_LS_RETURN_IF_ERROR(ReadLag(context->input(first + 6), &inputs->memory_lag));
     TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 7), &inputs->options.seed));
     return inputs->weights.Read(context, cpu, &inputs->options);
   }
@@ -149,13 +151,15 @@ class DecoderLayerOp : public CpuKernel {
     Inputs inputs;
     TF_LS_RETURN_IF_ERROR(Inputs::Read(context, kForwardStart, options_, cpu, &inputs));
     const DecoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
-                                     inputs.MakeMemory(cpu->Read<T>(context->input(3))), inputs.weights.data());
+                                     inputs.MakeMemory(cpu->Read<T>(context->input(3))),
+                                     inputs.weights.data());
     Tensor* y;
     Tensor* saved;
     const int64_t bytes = layer.ReserveBytes();
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &y));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {save_reserve_ ? bytes : 0}, &saved));
-    void* const reserve = save_reserve_ ? saved->data() : cpu->cpu().arena->Allocate<unsigned char>(bytes);
+    void* const reserve =
+        save_reserve_ ? saved->data() : cpu->cpu().arena->Allocate<unsigned char>(bytes);
     layer.Forward(cpu->Read<T>(context->input(0)), reserve, cpu->Write<T>(y));
     return Status();
   }
@@ -184,7 +188,8 @@ class DecoderLayerGradOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(Inputs::Read(context, kGradientStart, options_, cpu, &inputs));
     TF_LS_RETURN_IF_ERROR(CheckShape(dy, x.shape(), "dy"));
     const DecoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
-                                     inputs.MakeMemory(cpu->Read<T>(memory)), inputs.weights.data());
+                                     inputs.MakeMemory(cpu->Read<T>(memory)),
+                                     inputs.weights.data());
     const T* const x_data = cpu->Read<T>(x);
     const int64_t bytes = layer.ReserveBytes();
     const void* reserve = saved.data();
@@ -201,7 +206,8 @@ class DecoderLayerGradOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, memory.shape(), &dmemory));
     LayerGradients gradients;
     TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, cpu));
-    layer.Backward(x_data, reserve, cpu->Read<T>(dy), cpu->Write<T>(dx), cpu->Write<T>(dmemory), gradients.data());
+    layer.Backward(x_data, reserve, cpu->Read<T>(dy), cpu->Write<T>(dx), cpu->Write<T>(dmemory),
+                   gradients.data());
     return Status();
   }
 

@@ -1,5 +1,4 @@
 #include "cc/layers/decoder_step.h"
-
 #include "cc/ops/cpu_kernel.h"
 #include "cc/ops/layer_weights.h"
 #include "tensorflow/core/framework/op.h"
@@ -41,16 +40,19 @@ REGISTER_OP("LSDecoderLayerStep")
       TF_LS_RETURN_IF_ERROR(c->GetAttr("M", &memories));
       TF_LS_RETURN_IF_ERROR(c->GetAttr("N", &weights));
       if (memories != 0 && memories != 2) {
-        return InvalidArgument("memory must be a list of keys and values, or empty, got ", memories, " tensors");
+        return InvalidArgument("memory must be a list of keys and values, or empty, got ", memories,
+                               " tensors");
       }
       ShapeHandle x, keys, ignored;
       TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &x));
       TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(1), 4, &keys));
       TF_LS_RETURN_IF_ERROR(c->Merge(keys, c->input(2), &keys));
-      for (int i = 3; i < 3 + memories; ++i) TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(i), 4, &ignored));
+      for (int i = 3; i < 3 + memories; ++i)
+        TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(i), 4, &ignored));
       TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(3 + memories), 1, &ignored));
       TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(4 + memories), 0, &ignored));
-      TF_LS_RETURN_IF_ERROR(CheckWeightShapes(c, 5 + memories, weights, c->Dim(x, 2), memories > 0, c->UnknownDim()));
+      TF_LS_RETURN_IF_ERROR(
+          CheckWeightShapes(c, 5 + memories, weights, c->Dim(x, 2), memories > 0, c->UnknownDim()));
       DimensionHandle length;
       TF_LS_RETURN_IF_ERROR(c->Add(c->Dim(keys, 1), c->Dim(x, 1), &length));
       TF_LS_RETURN_IF_ERROR(c->ReplaceDim(keys, 1, length, &keys));
@@ -100,11 +102,11 @@ class DecoderLayerStepOp : public CpuKernel {
       memory.lengths = lengths.flat<int32_t>().data();
       for (int64_t i = 0; i < batch; ++i) {
         if (memory.lengths[i] < 0 || memory.lengths[i] > memory.length) {
-          return InvalidArgument("memory length ", i, " must be from 0 to ", memory.length, ", got ",
-                                 memory.lengths[i]);
+          return InvalidArgument("memory length ", i, " must be from 0 to ", memory.length,
+                                 ", got ", memory.lengths[i]);
         }
       }
-      TF_LS_RETURN_IF_ERROR(ReadScalar(context->input(6), "memory_lag", &memory.lag));
+      TF_LS_RETURN_IF_ERROR(ReadLag(context->input(6), &memory.lag));
       memory.keys = cpu->Read<T>(memories[0]);
       memory.values = cpu->Read<T>(memories[1]);
       TF_LS_RETURN_IF_ERROR(ReadMemorySize(context, &options));
@@ -118,7 +120,8 @@ class DecoderLayerStepOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(2, heads(length + added), &new_values));
     const DecoderStep<Cpu, T> step(cpu->cpu(), options, batch, added, weights.data());
     step.Run(cpu->Read<T>(x),
-             {cpu->Read<T>(keys), cpu->Read<T>(values), length, cpu->Write<T>(new_keys), cpu->Write<T>(new_values)},
+             {cpu->Read<T>(keys), cpu->Read<T>(values), length, cpu->Write<T>(new_keys),
+              cpu->Write<T>(new_values)},
              memories.size() > 0 ? &memory : nullptr, cpu->Write<T>(y));
     return Status();
   }

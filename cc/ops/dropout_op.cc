@@ -1,5 +1,4 @@
 #include "cc/kernels/dropout.h"
-
 #include "cc/ops/cpu_kernel.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
@@ -46,7 +45,8 @@ class DropoutOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &y));
     if (x.NumElements() == 0) return Status();
     const int64_t size = x.dims() == 0 ? 1 : x.dim_size(x.dims() - 1);
-    ApplyDropout<T>(cpu->cpu(), dropout, cpu->Read<T>(x), x.NumElements() / size, size, cpu->Write<T>(y));
+    ApplyDropout<T>(cpu->cpu(), dropout, cpu->Read<T>(x), x.NumElements() / size, size,
+                    cpu->Write<T>(y));
     return Status();
   }
 

@@ -1,5 +1,4 @@
 #include "cc/layers/encoder_layer.h"
-
 #include "cc/ops/cpu_kernel.h"
 #include "cc/ops/layer_weights.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -14,15 +13,16 @@ using tensorflow::Tensor;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// Checks x, offsets, lengths, seed from input `first` on and the weights from input `first_weight` on.
+// Checks x, offsets, lengths, seed from input `first` on and the weights from input `first_weight`
+// on.
 Status CheckShapes(InferenceContext* c, int first, int first_weight) {
   ShapeHandle x, ignored;
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first), 2, &x));
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 1), 1, &ignored));
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 2), 1, &ignored));
   TF_LS_RETURN_IF_ERROR(c->Merge(c->input(first + 3), c->Vector(2), &ignored));
-  return CheckWeightShapes(c, first_weight, c->num_inputs() - first_weight, c->Dim(x, 1), /*cross_attention=*/false,
-                           c->UnknownDim());
+  return CheckWeightShapes(c, first_weight, c->num_inputs() - first_weight, c->Dim(x, 1),
+                           /*cross_attention=*/false, c->UnknownDim());
 }
 
 REGISTER_OP("LSEncoderLayer")
@@ -89,14 +89,14 @@ struct Inputs {
   Sentences sentences;
   LayerWeights weights;
 
-  static Status Read(OpKernelContext* context, int first, const LayerOptions& attributes, CpuContext* cpu,
-                     Inputs* inputs) {
+  static Status Read(OpKernelContext* context, int first, const LayerOptions& attributes,
+                     CpuContext* cpu, Inputs* inputs) {
     inputs->options = attributes;
     const Tensor& x = context->input(first);
     TF_LS_RETURN_IF_ERROR(CheckRank(x, 2, "x"));
     inputs->options.hidden_size = x.dim_size(1);
-    TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 1), context->input(first + 2), x.dim_size(0), "x's",
-                                        &inputs->sentences));
+    TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 1), context->input(first + 2),
+                                        x.dim_size(0), "x's", &inputs->sentences));
     TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 3), &inputs->options.seed));
     return inputs->weights.Read(context, cpu, &inputs->options);
   }
@@ -116,13 +116,15 @@ class EncoderLayerOp : public CpuKernel {
   Status Run(OpKernelContext* context, CpuContext* cpu) override {
     Inputs inputs;
     TF_LS_RETURN_IF_ERROR(Inputs::Read(context, 0, options_, cpu, &inputs));
-    const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences, inputs.weights.data());
+    const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
+                                     inputs.weights.data());
     Tensor* y;
     Tensor* saved;
     const int64_t bytes = layer.ReserveBytes();
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &y));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {save_reserve_ ? bytes : 0}, &saved));
-    void* const reserve = save_reserve_ ? saved->data() : cpu->cpu().arena->Allocate<unsigned char>(bytes);
+    void* const reserve =
+        save_reserve_ ? saved->data() : cpu->cpu().arena->Allocate<unsigned char>(bytes);
     layer.Forward(cpu->Read<T>(context->input(0)), reserve, cpu->Write<T>(y));
     return Status();
   }
@@ -149,7 +151,8 @@ class EncoderLayerGradOp : public CpuKernel {
     const Tensor& saved = context->input(5);
     TF_LS_RETURN_IF_ERROR(Inputs::Read(context, 1, options_, cpu, &inputs));
     TF_LS_RETURN_IF_ERROR(CheckShape(dy, x.shape(), "dy"));
-    const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences, inputs.weights.data());
+    const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
+                                     inputs.weights.data());
     const T* const x_data = cpu->Read<T>(x);
     const int64_t bytes = layer.ReserveBytes();
     const void* reserve = saved.data();

@@ -1,5 +1,4 @@
 #include "cc/kernels/layer_norm.h"
-
 #include "cc/ops/cpu_kernel.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -64,7 +63,8 @@ REGISTER_OP("LSLayerNormGrad")
 // x as rows of numbers.
 Status ReadRows(const Tensor& x, int64_t* rows, int64_t* size) {
   if (x.dims() < 1 || x.dim_size(x.dims() - 1) < 1) {
-    return InvalidArgument("x must have rows of at least one number, got shape ", x.shape().DebugString());
+    return InvalidArgument("x must have rows of at least one number, got shape ",
+                           x.shape().DebugString());
   }
   *size = x.dim_size(x.dims() - 1);
   *rows = x.NumElements() / *size;
@@ -78,7 +78,8 @@ class LayerNormOp : public CpuKernel {
  public:
   explicit LayerNormOp(OpKernelConstruction* construction) : CpuKernel(construction) {
     OP_REQUIRES_OK(construction, construction->GetAttr("epsilon", &epsilon_));
-    OP_REQUIRES(construction, epsilon_ > 0.0f, InvalidArgument("epsilon must be positive, got ", epsilon_));
+    OP_REQUIRES(construction, epsilon_ > 0.0f,
+                InvalidArgument("epsilon must be positive, got ", epsilon_));
   }
 
  protected:
@@ -93,7 +94,8 @@ class LayerNormOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {2, rows}, &moments));
     float* const statistics = moments->flat<float>().data();
     LayerNorm<T>(cpu->cpu(), cpu->Read<T>(x), rows, size, cpu->Float(context->input(1)),
-                 cpu->Float(context->input(2)), epsilon_, cpu->Write<T>(y), {statistics, statistics + rows});
+                 cpu->Float(context->input(2)), epsilon_, cpu->Write<T>(y),
+                 {statistics, statistics + rows});
     return Status();
   }
 
@@ -122,9 +124,9 @@ class LayerNormGradOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {size}, &dgamma));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(2, {size}, &dbeta));
     float* const statistics = const_cast<float*>(context->input(3).flat<float>().data());
-    LayerNormGradient<T>(cpu->cpu(), cpu->Read<T>(dy), cpu->Read<T>(x), rows, size, cpu->Float(context->input(2)),
-                         {statistics, statistics + rows}, nullptr, cpu->Write<T>(dx), cpu->Write<float>(dgamma),
-                         cpu->Write<float>(dbeta));
+    LayerNormGradient<T>(cpu->cpu(), cpu->Read<T>(dy), cpu->Read<T>(x), rows, size,
+                         cpu->Float(context->input(2)), {statistics, statistics + rows}, nullptr,
+                         cpu->Write<T>(dx), cpu->Write<float>(dgamma), cpu->Write<float>(dbeta));
     return Status();
   }
 };

@@ -17,12 +17,13 @@ using tensorflow::errors::InvalidArgument;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// Packed rows come in multiples of this, so that compiled products and caches fit the next batch too.
+// Packed rows come in multiples of this, so that compiled products and caches fit the next batch
+// too.
 constexpr int64_t kRowMultiple = 64;
 
-// For each padding [batch, length], nonzero where a position is padding: where the rows of each sentence begin, how many
-// there are, and which position each row comes from. Packed, padding has no rows; otherwise every position has one and
-// padding must come last in its sentence.
+// For each padding [batch, length], nonzero where a position is padding: where the rows of each
+// sentence begin, how many there are, and which position each row comes from. Packed, padding has
+// no rows; otherwise every position has one and padding must come last in its sentence.
 REGISTER_OP("LSLayout")
     .Input("paddings: N * P")
     .Output("offsets: N * int32")
@@ -92,8 +93,9 @@ class LayoutOp : public tensorflow::OpKernel {
         if (IsNan(values[position])) return InvalidArgument("padding is NaN at [", b, ", ", l, "]");
         const bool real = static_cast<float>(values[position]) == 0.0f;
         if (real && !packed_ && seen < l) {
-          return InvalidArgument("padding must come last in its sentence, got padding before position [", b, ", ", l,
-                                 "]");
+          return InvalidArgument(
+              "padding must come last in its sentence, got padding before position [", b, ", ", l,
+              "]");
         }
         if (real) ++seen;
         if (real || !packed_) rows.push_back(position);
@@ -102,7 +104,8 @@ class LayoutOp : public tensorflow::OpKernel {
       starts(b + 1) = rows.size();
     }
     const int64_t used = rows.size();
-    const int64_t rounded = packed_ ? (used + kRowMultiple - 1) / kRowMultiple * kRowMultiple : used;
+    const int64_t rounded =
+        packed_ ? (used + kRowMultiple - 1) / kRowMultiple * kRowMultiple : used;
     TF_LS_RETURN_IF_ERROR(indices->allocate(i, {rounded}, &index));
     auto positions = index->flat<int32_t>();
     for (int64_t row = 0; row < rounded; ++row) positions(row) = row < used ? rows[row] : -1;
@@ -113,7 +116,8 @@ class LayoutOp : public tensorflow::OpKernel {
 };
 
 #define TF_LS_REGISTER_LAYOUT(type) \
-  REGISTER_KERNEL_BUILDER(Name("LSLayout").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("P"), LayoutOp<type>)
+  REGISTER_KERNEL_BUILDER(          \
+      Name("LSLayout").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("P"), LayoutOp<type>)
 TF_LS_REGISTER_LAYOUT(float);
 TF_LS_REGISTER_LAYOUT(Eigen::half);
 TF_LS_REGISTER_LAYOUT(tensorflow::bfloat16);

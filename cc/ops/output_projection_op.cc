@@ -1,5 +1,4 @@
 #include "cc/kernels/output_projection.h"
-
 #include "cc/ops/cpu_kernel.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -76,10 +75,12 @@ Status ReadShape(const Tensor& x, const Tensor& indices, const Tensor& weights, 
   TF_LS_RETURN_IF_ERROR(CheckRank(weights, 2, "weights"));
   TF_LS_RETURN_IF_ERROR(CheckShape(indices, {x.dim_size(0)}, "indices"));
   TF_LS_RETURN_IF_ERROR(CheckShape(weights, {weights.dim_size(0), x.dim_size(1)}, "weights"));
-  *shape = {x.dim_size(0), x.dim_size(1), weights.dim_size(0), positions, indices.flat<int32_t>().data()};
+  *shape = {x.dim_size(0), x.dim_size(1), weights.dim_size(0), positions,
+            indices.flat<int32_t>().data()};
   for (int64_t i = 0; i < shape->rows; ++i) {
     if (shape->indices[i] < -1 || shape->indices[i] >= positions) {
-      return InvalidArgument("index ", i, " must be from -1 to ", positions - 1, ", got ", shape->indices[i]);
+      return InvalidArgument("index ", i, " must be from -1 to ", positions - 1, ", got ",
+                             shape->indices[i]);
     }
   }
   return Status();
@@ -125,18 +126,19 @@ class OutputProjectionGradOp : public CpuKernel {
     const Tensor& weights = context->input(3);
     TF_LS_RETURN_IF_ERROR(CheckRank(dlogits, 3, "dlogits"));
     OutputProjectionShape shape;
-    TF_LS_RETURN_IF_ERROR(
-        ReadShape(x, context->input(2), weights, dlogits.dim_size(0) * dlogits.dim_size(1), &shape));
-    TF_LS_RETURN_IF_ERROR(
-        CheckShape(dlogits, {dlogits.dim_size(0), dlogits.dim_size(1), shape.vocab_size}, "dlogits"));
+    TF_LS_RETURN_IF_ERROR(ReadShape(x, context->input(2), weights,
+                                    dlogits.dim_size(0) * dlogits.dim_size(1), &shape));
+    TF_LS_RETURN_IF_ERROR(CheckShape(
+        dlogits, {dlogits.dim_size(0), dlogits.dim_size(1), shape.vocab_size}, "dlogits"));
     Tensor *dx, *dweights, *dbias = nullptr;
     tensorflow::OpOutputList biases;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, weights.shape(), &dweights));
     TF_LS_RETURN_IF_ERROR(context->output_list("dbias", &biases));
     if (biases.size() > 0) TF_LS_RETURN_IF_ERROR(biases.allocate(0, {shape.vocab_size}, &dbias));
-    OutputProjectionGradient<T>(cpu->cpu(), shape, cpu->Read<T>(x), cpu->Float(weights), cpu->Read<T>(dlogits),
-                                cpu->Write<T>(dx), cpu->Write<float>(dweights),
+    OutputProjectionGradient<T>(cpu->cpu(), shape, cpu->Read<T>(x), cpu->Float(weights),
+                                cpu->Read<T>(dlogits), cpu->Write<T>(dx),
+                                cpu->Write<float>(dweights),
                                 dbias == nullptr ? nullptr : cpu->Write<float>(dbias));
     return Status();
   }

@@ -108,15 +108,16 @@ class UnpackOp : public CpuKernel {
     const size_t bytes = x.dim_size(1) * tensorflow::DataTypeSize(x.dtype());
     const char* const from = static_cast<const char*>(x.data());
     char* const to = static_cast<char*>(y->data());
-    cpu->cpu().threads->ParallelFor(batch * length, bytes / 16 + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        if (row_of[i] >= 0) {
-          std::memcpy(to + i * bytes, from + row_of[i] * bytes, bytes);
-        } else {
-          std::memset(to + i * bytes, 0, bytes);
-        }
-      }
-    });
+    cpu->cpu().threads->ParallelFor(
+        batch * length, bytes / 16 + 1, [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            if (row_of[i] >= 0) {
+              std::memcpy(to + i * bytes, from + row_of[i] * bytes, bytes);
+            } else {
+              std::memset(to + i * bytes, 0, bytes);
+            }
+          }
+        });
     return Status();
   }
 };

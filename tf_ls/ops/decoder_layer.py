@@ -8,7 +8,11 @@ import tensorflow as tf
 
 from tf_ls.ops.dropout import seed_for
 from tf_ls.ops.encoder_layer import encoder_layer
-from tf_ls.ops.layer_attributes import activation_attribute, gradient_attributes
+from tf_ls.ops.layer_attributes import (
+    NO_LAG,
+    check_layer,
+    gradient_attributes,
+)
 from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
@@ -83,12 +87,12 @@ def decoder_layer(
         memory=memory,
         memory_offsets=memory_layout.offsets,
         memory_lengths=memory_layout.lengths,
-        memory_lag=-1 if memory_lag is None else memory_lag,
+        memory_lag=NO_LAG if memory_lag is None else memory_lag,
         seed=seed_for(seed, *rates),
         weights=list(weights),
         num_heads=num_heads,
         pre_norm=pre_norm,
-        activation=activation_attribute(activation),
+        activation=check_layer(weights, num_heads, activation),
         epsilon=epsilon,
         attention_dropout=rates[0],
         activation_dropout=rates[1],
@@ -99,7 +103,9 @@ def decoder_layer(
 
 @tf.RegisterGradient("LSDecoderLayer")
 def _decoder_layer_gradient(op: tf.Operation, dy: tf.Tensor, _dreserve: tf.Tensor):
-    x, offsets, lengths, memory, memory_offsets, memory_lengths, memory_lag, seed, *weights = op.inputs
+    x, offsets, lengths, memory, memory_offsets, memory_lengths, memory_lag, seed, *weights = (
+        op.inputs
+    )
     gradients = library.ops.ls_decoder_layer_grad(
         dy=dy,
         x=x,

@@ -6,7 +6,7 @@ from typing import Sequence
 
 import tensorflow as tf
 
-from tf_ls.ops.layer_attributes import activation_attribute
+from tf_ls.ops.layer_attributes import NO_LAG, check_layer
 from tf_ls.ops.library import library
 
 
@@ -45,6 +45,10 @@ def decoder_layer_step(
         tf.errors.InvalidArgumentError: if shapes do not fit each other.
         ValueError: likewise, where shapes are known when a graph is built; unknown activation.
     """
+    if len({part is None for part in (memory_keys, memory_values, memory_lengths)}) > 1:
+        raise ValueError(
+            "memory_keys, memory_values and memory_lengths must be given together, or none of them"
+        )
     memory = [] if memory_keys is None else [memory_keys, memory_values]
     return tuple(
         library.ops.ls_decoder_layer_step(
@@ -53,11 +57,11 @@ def decoder_layer_step(
             cache_values=cache_values,
             memory=memory,
             memory_lengths=tf.zeros([0], tf.int32) if memory_lengths is None else memory_lengths,
-            memory_lag=-1 if memory_lag is None else memory_lag,
+            memory_lag=NO_LAG if memory_lag is None else memory_lag,
             weights=list(weights),
             num_heads=num_heads,
             pre_norm=pre_norm,
-            activation=activation_attribute(activation),
+            activation=check_layer(weights, num_heads, activation),
             epsilon=epsilon,
         )
     )

@@ -7,7 +7,7 @@ from typing import Sequence
 import tensorflow as tf
 
 from tf_ls.ops.dropout import seed_for
-from tf_ls.ops.layer_attributes import activation_attribute, gradient_attributes
+from tf_ls.ops.layer_attributes import check_layer, gradient_attributes
 from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
@@ -67,7 +67,7 @@ def encoder_layer(
         weights=list(weights),
         num_heads=num_heads,
         pre_norm=pre_norm,
-        activation=activation_attribute(activation),
+        activation=check_layer(weights, num_heads, activation),
         epsilon=epsilon,
         causal=causal,
         attention_dropout=rates[0],

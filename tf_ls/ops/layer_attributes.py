@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Sequence
 
 import tensorflow as tf
 
@@ -12,12 +12,23 @@ _STRUCTURE = ("num_heads", "pre_norm", "activation", "epsilon")
 _DROPOUT = ("attention_dropout", "activation_dropout", "residual_dropout")
 
 
-def activation_attribute(activation: str) -> str:
-    """The operations' name of an activation: gelu_approx is what gelu means.
+# A memory_lag behind any sentence's end.
+NO_LAG = tf.int32.max
+
+
+def check_layer(weights: Sequence[tf.Tensor], num_heads: int, activation: str) -> str:
+    """Checks what TensorFlow would complain about in its own terms.
+
+    Returns:
+        The operations' name of the activation: gelu_approx is what gelu means.
 
     Raises:
-        ValueError: if there is no such activation.
+        ValueError: if there are no weights or heads, or no such activation.
     """
+    if not weights:
+        raise ValueError("weights must be a layer's variables, got none")
+    if num_heads < 1:
+        raise ValueError(f"num_heads must be at least 1, got {num_heads}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, got {activation!r}")
     return "gelu" if activation == "gelu_approx" else activation

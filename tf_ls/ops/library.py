@@ -20,9 +20,21 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 class Library:
     """The operations of _tf_ls_ops.so as Python functions, in `ops`."""
 
-    @functools.cached_property
+    @property
     def ops(self) -> ModuleType:
         """The module of generated functions, one for each operation.
+
+        Raises:
+            ImportError: if the library was not built, or not for the TensorFlow that is imported.
+            NotImplementedError: inside of a function that XLA compiles.
+        """
+        operations = self._operations
+        _check_not_compiled_by_xla()
+        return operations
+
+    @functools.cached_property
+    def _operations(self) -> ModuleType:
+        """Loads the library.
 
         Raises:
             ImportError: if the library was not built, or not for the TensorFlow that is imported.
@@ -66,6 +78,18 @@ def _check_tensorflow(imported: str) -> None:
             f"This tf_ls was built for TensorFlow {_minor(built)} ({built}), but TensorFlow"
             f" {imported} is imported. {_HOW_TO_REBUILD} Or install the TensorFlow that it was"
             f" built for: `pip install '{_build_info.TENSORFLOW_DISTRIBUTION}=={_minor(built)}.*'`."
+        )
+
+
+def _check_not_compiled_by_xla() -> None:
+    """Raises where the operations would end in a page of XLA's errors."""
+    from tensorflow.python.framework import ops
+    from tensorflow.python.ops import control_flow_util
+
+    if control_flow_util.GraphOrParentsInXlaContext(ops.get_default_graph()):
+        raise NotImplementedError(
+            "XLA cannot compile the operations of tf_ls: leave jit_compile=True out of the"
+            " tf.function or Model.compile that calls them."
         )
 
 

@@ -54,7 +54,11 @@ def dense_layout(padding: tf.Tensor) -> RowLayout:
 
 
 def _layouts(paddings: Sequence[tf.Tensor], packed: bool) -> list[RowLayout]:
-    outputs = library.ops.ls_layout(paddings=[tf.convert_to_tensor(p) for p in paddings], packed=packed)
+    if not paddings:
+        raise ValueError("paddings must be at least one tensor, got none")
+    outputs = library.ops.ls_layout(
+        paddings=[tf.convert_to_tensor(padding) for padding in paddings], packed=packed
+    )
     return [RowLayout(*parts) for parts in zip(outputs.offsets, outputs.lengths, outputs.indices)]
 
 
