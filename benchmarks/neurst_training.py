@@ -5,8 +5,8 @@
 Every cell is a model and a stream of batches as NeurST makes them: sentences of like lengths side
 by side, about a third of the positions padding. Each mode runs in processes of its own, in turn
 with the others for several rounds, so that a machine that is slow for a while is slow for all of
-them; the table gives medians over rounds. Tokens are those of source and target that are no padding.
-Peak memory is the process's, TensorFlow's own some 400 MB included.
+them; the table gives medians over rounds. Tokens are those of source and target that are no
+padding. Peak memory is the process's, TensorFlow's own some 400 MB included.
 """
 
 from __future__ import annotations
@@ -53,9 +53,7 @@ def main() -> None:
     if args.worker:
         print(json.dumps(measure(CELLS[args.worker[1]], args.seconds)))
         return
-    print(
-        f"{'cell':10} {'mode':10} {'tokens/s':>9} {'times stock':>12} {'peak MB':>8}  range of tokens/s"
-    )
+    print(f"{'cell':10} {'mode':10} {'tokens/s':>9} {'times stock':>12} {'peak MB':>8}  range")
     for cell in args.cells:
         results: dict[str, list[dict[str, float]]] = {mode: [] for mode in args.modes}
         for _ in range(args.rounds):

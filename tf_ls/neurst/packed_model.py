@@ -101,7 +101,7 @@ def _logits(
 
 
 def _output_table(model: EncoderDecoderModel) -> tuple[tf.Tensor, tf.Tensor | None] | None:
-    """Weights [V, H] and bias [V] of the output layer; None if the model has one of another kind."""
+    """Weights [V, H] and bias [V] of the output layer; None if it is of another kind."""
     if type(model).output_logits_layer is not EncoderDecoderModel.output_logits_layer:
         return None
     linear = model._output_linear_layer
