@@ -98,5 +98,6 @@ loaded = tf.saved_model.load(model)
 (output,) = loaded.signatures["serving_default"](feature=tf.constant(ids, tf.int64)).values()
 for row in output.numpy().tolist():
     row = row[: row.index(int(eos))] if int(eos) in row else row
-    print("> " + " ".join(target_words[i] for i in row))
+    words = [target_words[i] for i in row]
+    print("> " + " ".join(words[words[:1] == ["<SEQ_BEG>"] :]))  # NeurST drops it too
 """
