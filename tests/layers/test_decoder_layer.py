@@ -207,7 +207,7 @@ def translator():
 IDS = [np.where(ENCODER_MASK, 3, 0), np.where(MASK, 4, 0)]
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_fit(policy):
     tf.keras.mixed_precision.set_global_policy(policy)
     model = translator()
