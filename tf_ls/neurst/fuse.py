@@ -6,22 +6,18 @@ is replaced.
 
 from __future__ import annotations
 
-from absl import logging
-
-import tf_ls
-
 _MARK = "_tf_ls_stock"
 
 
 def install() -> None:
-    """Replaces the methods, once, and logs one line that says so."""
+    """Replaces the methods, once."""
+    from neurst.exps.sequence_generator_savedmodel import SequenceGeneratorSavedmodel
     from neurst.layers.decoders.transformer_decoder import TransformerDecoder
     from neurst.layers.encoders.transformer_encoder import TransformerEncoder
     from neurst.models.encoder_decoder_model import EncoderDecoderModel
 
     from tf_ls.neurst import packed_model, stacks
 
-    dtype = stacks.compute_dtype()
     if hasattr(TransformerEncoder.call, _MARK):
         return
     _replace(TransformerEncoder, "call", stacks.make_encoder_call)
@@ -29,13 +25,18 @@ def install() -> None:
     _replace(
         EncoderDecoderModel, "get_symbols_to_logits_fn", packed_model.make_get_symbols_to_logits_fn
     )
-    computing = "" if dtype.name != "bfloat16" else ", computing in bfloat16"
-    logging.info(
-        "tf_ls %s: Transformer encoders and decoders, their padding and the projection onto the"
-        " vocabulary run fused%s; TF_LS_DISABLE=1 turns this off.",
-        tf_ls.__version__,
-        computing,
-    )
+    _replace(SequenceGeneratorSavedmodel, "run", _make_export)
+
+
+def _make_export(stock_run):
+    """`SequenceGeneratorSavedmodel.run`: what it writes is served where tf_ls may not be."""
+    from tf_ls.neurst.eligibility import stock_only
+
+    def run(self):
+        with stock_only("a SavedModel of NeurST's own must load without tf_ls"):
+            return stock_run(self)
+
+    return run
 
 
 def _replace(cls: type, name: str, make) -> None:

@@ -20,8 +20,8 @@ from neurst.utils import compat
 
 from tf_ls import ops
 from tf_ls.neurst import weights
-from tf_ls.neurst.eligibility import can_fuse
-from tf_ls.neurst.stacks import PACKED_BATCH, PackedBatch, compute_dtype, encode_rows
+from tf_ls.neurst.eligibility import can_fuse, compute_dtype
+from tf_ls.neurst.stacks import PACKED_BATCH, PackedBatch, encode_rows
 
 
 def make_get_symbols_to_logits_fn(stock):

@@ -7,15 +7,13 @@ the model says which those are (see packed_model.py).
 
 from __future__ import annotations
 
-import os
 from typing import Any, NamedTuple
 
 import tensorflow as tf
-from neurst.utils import compat
 
 from tf_ls import ops
 from tf_ls.neurst import weights
-from tf_ls.neurst.eligibility import can_fuse, report_stock
+from tf_ls.neurst.eligibility import can_fuse, compute_dtype, report_stock
 
 
 class PackedBatch(NamedTuple):
@@ -26,18 +24,6 @@ class PackedBatch(NamedTuple):
 
 
 PACKED_BATCH = "tf_ls_packed_batch"
-
-
-def compute_dtype() -> tf.DType:
-    """What fused layers compute in: NeurST's dtype, or what TF_LS_COMPUTE_DTYPE says.
-
-    Raises:
-        ValueError: if TF_LS_COMPUTE_DTYPE is anything but "bfloat16".
-    """
-    wanted = os.environ.get("TF_LS_COMPUTE_DTYPE")
-    if wanted and wanted != "bfloat16":
-        raise ValueError(f"TF_LS_COMPUTE_DTYPE must be bfloat16 or unset, got {wanted!r}")
-    return tf.as_dtype(wanted or compat.CUSTOM_GLOBAL_FLOATX)
 
 
 def encode_rows(

@@ -1,0 +1,339 @@
+"""NeurST's models, fused against stock: logits, gradients, hypotheses.
+
+test_fused_models.py runs this file. Both run in one process on the same variables: fusing keeps
+NeurST's own methods, which `stock()` puts back for a while.
+"""
+
+import contextlib
+from unittest import mock
+
+import neurst  # noqa: F401  fuses; before TensorFlow, so that Keras 2 is chosen
+import numpy as np
+import pytest
+import tensorflow as tf
+from neurst.layers.decoders.transformer_decoder import TransformerDecoder
+from neurst.layers.encoders.transformer_encoder import TransformerEncoder
+from neurst.layers.quantization.quant_layers import QuantLayer
+from neurst.layers.search.beam_search import BeamSearch
+from neurst.models.bert import Bert
+from neurst.models.ctnmt_transformer import CtnmtTransformer
+from neurst.models.encoder_decoder_ensemble_model import EncoderDecoderEnsembleModel
+from neurst.models.encoder_decoder_model import EncoderDecoderModel
+from neurst.models.gpt2 import GPT2
+from neurst.models.speech_transformer import SpeechTransformer
+from neurst.models.transformer import Transformer
+from neurst.models.waitk_transformer import WaitkTransformer
+from neurst.utils import compat
+from neurst.utils.hparams_sets import get_hyper_parameters
+
+FUSED = (
+    (TransformerEncoder, "call"),
+    (TransformerDecoder, "call"),
+    (EncoderDecoderModel, "get_symbols_to_logits_fn"),
+)
+VOCABULARY = 40
+BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
+TARGET_LENGTHS = [2, 6, 4, 1]
+TARGET_MASK = tf.sequence_mask(TARGET_LENGTHS, 6)
+
+
+@contextlib.contextmanager
+def stock():
+    """NeurST's own methods."""
+    fused = [getattr(cls, name) for cls, name in FUSED]
+    for (cls, name), method in zip(FUSED, fused):
+        setattr(cls, name, method._tf_ls_stock)
+    yield
+    for (cls, name), method in zip(FUSED, fused):
+        setattr(cls, name, method)
+
+
+def without_dropout(params):
+    return {k: 0.0 if k.endswith("dropout_rate") else v for k, v in params.items()}
+
+
+def ids(*shape):
+    return tf.constant(np.random.default_rng(0).integers(0, VOCABULARY - 3, shape), tf.int64)
+
+
+def meta(**more):
+    special = {"vocab_size": VOCABULARY, "eos_id": EOS, "bos_id": BOS, "pad_id": EOS}
+    return {**special, "unk_id": VOCABULARY - 3, "language": "en", **more}
+
+
+def build(cls, hparams_set, *metas, model_args=None, **more):
+    """A model without dropout whose variables are all away from their initial zeros and ones."""
+    args = {flag.name: flag.default for flag in cls.class_or_method_args()}
+    args.update(get_hyper_parameters(hparams_set)["model.params"])
+    args.update(model_args or {})
+    tf.random.set_seed(1)
+    model = cls.new(without_dropout(args), *metas, name="model", **more)
+    for variable in model.trainable_variables:
+        variable.assign_add(tf.random.normal(variable.shape, stddev=0.1))
+    return model
+
+
+def translation_inputs():
+    return {
+        "src": ids(4, 7),
+        "src_length": tf.constant([7, 3, 1, 5]),
+        "trg": ids(4, 6),
+        "trg_input": ids(4, 6),
+        "trg_length": tf.constant(TARGET_LENGTHS),
+    }
+
+
+def speech_inputs():
+    inputs = translation_inputs()
+    audio = np.random.default_rng(1).normal(size=(4, 28, 8, 1))
+    inputs.update(src=tf.constant(audio, tf.float32), src_length=tf.constant([28, 12, 4, 20]))
+    return inputs
+
+
+def translation_model(cls=Transformer, model_args=None, **more):
+    return build(cls, "transformer_toy", meta(), meta(), model_args=model_args, **more)
+
+
+def ctnmt_model():
+    def bert_without_dropout(name):
+        return {"model.params": without_dropout(get_hyper_parameters(name)["model.params"])}
+
+    with mock.patch("neurst.models.ctnmt_transformer.get_hyper_parameters", bert_without_dropout):
+        args = {"bert_mode": "dynamic_switch"}
+        return build(CtnmtTransformer, "ctnmt_toy", meta(), meta(), model_args=args)
+
+
+MODELS = {
+    "pre-norm": (translation_model, translation_inputs),
+    "post-norm": (
+        lambda: translation_model(
+            model_args={"encoder.post_normalize": True, "decoder.post_normalize": True}
+        ),
+        translation_inputs,
+    ),
+    "output layer of its own": (
+        lambda: translation_model(
+            model_args={"modality.share_embedding_and_softmax_weights": False}
+        ),
+        translation_inputs,
+    ),
+    "gelu": (
+        lambda: translation_model(
+            model_args={"encoder.ffn_activation": "gelu", "decoder.ffn_activation": "tanh"}
+        ),
+        translation_inputs,
+    ),
+    "wait-k": (
+        lambda: translation_model(
+            WaitkTransformer, {"encoder.attention_monotonic": True}, waitk_lagging=2
+        ),
+        translation_inputs,
+    ),
+    "speech": (
+        lambda: build(
+            SpeechTransformer,
+            "speech_transformer_toy",
+            meta(audio_feature_dim=8, audio_feature_channels=1),
+            meta(),
+        ),
+        speech_inputs,
+    ),
+    "CTNMT": (lambda: ctnmt_model(), translation_inputs),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model_and_inputs(request):
+    make_model, make_inputs = MODELS[request.param]
+    return make_model(), make_inputs()
+
+
+def relative_error(actual, expected):
+    actual, expected = (np.asarray(tf.convert_to_tensor(x), np.float64) for x in (actual, expected))
+    return np.linalg.norm(actual - expected) / max(np.linalg.norm(expected), 1e-30)
+
+
+def forward_and_gradients(model, inputs, is_training=True):
+    """Logits of real tokens, and gradients of all variables."""
+
+    @tf.function
+    def run():
+        with tf.GradientTape() as tape:
+            output = model(dict(inputs), is_training=is_training)
+            logits = output["logits"] if isinstance(output, dict) else output
+            logits = tf.boolean_mask(tf.cast(logits, tf.float32), TARGET_MASK)
+            loss = tf.reduce_sum(logits * tf.sin(tf.range(VOCABULARY, dtype=tf.float32)))
+        return logits, tape.gradient(loss, model.trainable_variables)
+
+    return run()
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_logits_and_gradients(model_and_inputs, is_training):
+    model, inputs = model_and_inputs
+    logits, gradients = forward_and_gradients(model, inputs, is_training)
+    with stock():
+        expected, expected_gradients = forward_and_gradients(model, inputs, is_training)
+    assert relative_error(logits, expected) < 1e-5
+    for variable, gradient, wanted in zip(model.trainable_variables, gradients, expected_gradients):
+        if wanted is None:
+            assert gradient is None, variable.name
+        else:
+            assert relative_error(gradient, wanted) < 1e-4, variable.name
+
+
+def beam_search(model, inputs):
+    args = {flag.name: flag.default for flag in BeamSearch.class_or_method_args()}
+    args.update(beam_size=3, length_penalty=0.6, maximum_decode_length=9, extra_decode_length=0)
+    search = BeamSearch(args)
+    search.set_model(model)
+    source = {"src": inputs["src"], "src_length": inputs["src_length"]}
+    source["trg_input"] = tf.fill([4], BOS)
+    return tf.function(lambda: search(source))()
+
+
+def test_hypotheses(model_and_inputs):
+    model, inputs = model_and_inputs
+    hypotheses, scores = beam_search(model, inputs)
+    with stock():
+        expected, expected_scores = beam_search(model, inputs)
+    np.testing.assert_array_equal(hypotheses, expected)
+    np.testing.assert_allclose(scores, expected_scores, rtol=1e-4)
+
+
+def test_ensemble_hypotheses():
+    models = [translation_model(), translation_model(model_args={"encoder.filter_size": 12})]
+    ensemble = EncoderDecoderEnsembleModel.new(models)
+    hypotheses, _ = beam_search(ensemble, translation_inputs())
+    with stock():
+        expected, _ = beam_search(ensemble, translation_inputs())
+    np.testing.assert_array_equal(hypotheses, expected)
+
+
+def test_bert():
+    model = build(Bert, "bert_toy", meta())
+    inputs = {"tokens": ids(3, 7), "padding": 1.0 - tf.sequence_mask([7, 2, 4], 7, tf.float32)}
+    outputs = model(inputs, is_training=True)
+    with stock():
+        expected = model(inputs, is_training=True)
+    for name, output in outputs.items():  # of padding, too
+        assert relative_error(output, expected[name]) < 1e-5
+
+
+def test_gpt2():
+    args = {"timing": "emb", "share_embedding_and_softmax_weights": True}
+    args.update(num_layers=2, hidden_size=8, num_attention_heads=2, filter_size=10)
+    model = build(GPT2, "gpt2_toy", meta(), model_args=args)
+    inputs = translation_inputs()
+    logits, gradients = forward_and_gradients(model, inputs)
+    with stock():
+        expected, expected_gradients = forward_and_gradients(model, inputs)
+    assert relative_error(logits, expected) < 1e-5
+    for gradient, wanted in zip(gradients, expected_gradients):
+        assert relative_error(gradient, wanted) < 1e-4
+
+
+def test_encoder_that_is_called_directly_computes_padding_as_stock():
+    model = translation_model()
+    padding = 1.0 - tf.sequence_mask([5, 2, 4], 5, tf.float32)
+    inputs = tf.random.normal([3, 5, 8])
+    output = model._encoder(inputs, padding, is_training=False)
+    with stock():
+        expected = model._encoder(inputs, padding, is_training=False)
+    assert output.dtype == expected.dtype
+    assert relative_error(output, expected) < 1e-5
+
+
+def test_logits_of_padding_are_zero():
+    logits = translation_model()(translation_inputs(), is_training=False)
+    assert not np.any(tf.boolean_mask(logits, ~TARGET_MASK))
+    assert np.all(np.any(tf.boolean_mask(logits, TARGET_MASK), axis=-1))
+
+
+def test_without_padding_told_all_positions_count():
+    model = translation_model()
+    inputs = {"src": ids(2, 3), "src_padding": tf.zeros([2, 3]), "trg_input": ids(2, 4)}
+    logits = model(inputs, is_training=False)
+    with stock():
+        expected = model(inputs, is_training=False)
+    assert relative_error(logits, expected) < 1e-5
+
+
+def test_dropout_changes_training_only():
+    args = {flag.name: flag.default for flag in Transformer.class_or_method_args()}
+    args.update(get_hyper_parameters("transformer_toy")["model.params"])
+    model = Transformer.new(args, meta(), meta(), name="model")
+    inputs = translation_inputs()
+    training = [np.array(model(inputs, is_training=True)) for _ in range(2)]
+    evaluation = [np.array(model(inputs, is_training=False)) for _ in range(2)]
+    assert not np.array_equal(*training)
+    np.testing.assert_array_equal(*evaluation)
+
+
+@contextlib.contextmanager
+def float16():
+    """NeurST's own default dtype."""
+    policy, dtype, lowest = (
+        tf.keras.mixed_precision.global_policy(),
+        compat.CUSTOM_GLOBAL_FLOATX,
+        compat.FLOAT_MIN,
+    )
+    tf.keras.mixed_precision.set_global_policy("mixed_float16")
+    compat.register_computation_dtype("float16", -6.0e4)
+    yield
+    tf.keras.mixed_precision.set_global_policy(policy)
+    compat.register_computation_dtype(dtype, lowest)
+
+
+@pytest.mark.parametrize("name", ["pre-norm", "post-norm"])
+def test_float16(name):
+    make_model, make_inputs = MODELS[name]
+    model, inputs = make_model(), make_inputs()
+    with stock():
+        expected, expected_gradients = forward_and_gradients(model, inputs)
+    with float16():
+        half = make_model()
+        for variable, value in zip(half.trainable_variables, model.trainable_variables):
+            variable.assign(value)
+        logits, gradients = forward_and_gradients(half, inputs)
+        assert half(inputs, is_training=False).dtype == tf.float16
+        hypotheses, _ = beam_search(half, inputs)
+        with stock():
+            _, stock_gradients = forward_and_gradients(half, inputs)
+    assert relative_error(logits, expected) < 5e-3
+    for variable, gradient, wanted, stocks in zip(
+        half.trainable_variables, gradients, expected_gradients, stock_gradients
+    ):
+        assert tf.convert_to_tensor(gradient).dtype == tf.convert_to_tensor(stocks).dtype
+        assert relative_error(gradient, wanted) < 2e-2, variable.name
+    assert hypotheses.shape == (4, 9)
+
+
+def test_bfloat16_on_request(monkeypatch):
+    model, inputs = translation_model(), translation_inputs()
+    expected, expected_gradients = forward_and_gradients(model, inputs)
+    monkeypatch.setenv("TF_LS_COMPUTE_DTYPE", "bfloat16")
+    logits, gradients = forward_and_gradients(model, inputs)
+    assert 1e-4 < relative_error(logits, expected) < 2e-2
+    wanted = np.concatenate([np.ravel(tf.convert_to_tensor(g)) for g in expected_gradients])
+    actual = np.concatenate([np.ravel(tf.convert_to_tensor(g)) for g in gradients])
+    assert relative_error(actual, wanted) < 3e-2
+
+
+def test_other_compute_dtypes_are_refused(monkeypatch):
+    monkeypatch.setenv("TF_LS_COMPUTE_DTYPE", "float8")
+    with pytest.raises(ValueError, match="TF_LS_COMPUTE_DTYPE must be bfloat16"):
+        translation_model()(translation_inputs())
+
+
+def test_what_cannot_be_fused_says_so_and_runs_as_stock(monkeypatch, caplog):
+    model, inputs = translation_model(), translation_inputs()
+    monkeypatch.setattr(QuantLayer, "enable_quant", True)
+    monkeypatch.setattr(QuantLayer, "quant", lambda self, x, name: x)
+    monkeypatch.setattr(QuantLayer, "quant_weight", lambda self, weight: weight)
+    with caplog.at_level("INFO"):
+        logits = model(inputs, is_training=False)
+    with stock():
+        expected = model(inputs, is_training=False)
+    np.testing.assert_array_equal(logits, expected)
+    assert "runs as NeurST's own: quantization-aware training is enabled" in caplog.text
