@@ -1,0 +1,212 @@
+#include "cc/kernels/layer_norm.h"
+
+#include <cmath>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+#include "cc/testing/closeness.h"
+#include "cc/testing/test_cpu.h"
+#include "cc/testing/values.h"
+#include "gtest/gtest.h"
+
+namespace tf_ls {
+namespace {
+
+using test::Close;
+using test::Identical;
+using test::Random;
+using test::TestCpu;
+using test::Unwritten;
+using test::Value;
+
+constexpr float kEpsilon = 1e-6f;
+
+template <typename T>
+class LayerNormTest : public ::testing::Test {
+ protected:
+  // Rows of n numbers with all that goes in, and what the formulas give in double precision.
+  struct Problem {
+    Problem(int64_t rows, int64_t n)
+        : rows(rows),
+          n(n),
+          x(Random<T>(rows * n, 1, 2.0)),
+          dy(Random<T>(rows * n, 2)),
+          residual(Random<T>(rows * n, 3)),
+          gamma(Random<float>(n, 4)),
+          beta(Random<float>(n, 5)),
+          mean(rows, 0.0),
+          inverse_deviation(rows),
+          y(rows * n),
+          dx(rows * n),
+          dgamma(n, 0.0),
+          dbeta(n, 0.0) {
+      for (int64_t i = 0; i < rows; ++i) Solve(i);
+    }
+
+    void Solve(int64_t i) {
+      const auto in = [&](int64_t j) { return Value(x[i * n + j]); };
+      const auto gradient = [&](int64_t j) { return Value(dy[i * n + j]); };
+      double variance = 0.0;
+      for (int64_t j = 0; j < n; ++j) mean[i] += in(j) / n;
+      for (int64_t j = 0; j < n; ++j) variance += (in(j)-mean[i]) * (in(j)-mean[i]) / n;
+      inverse_deviation[i] = 1.0 / std::sqrt(variance + kEpsilon);
+      const auto normalized = [&](int64_t j) { return (in(j)-mean[i]) * inverse_deviation[i]; };
+      double mean_gradient = 0.0;
+      double mean_product = 0.0;
+      for (int64_t j = 0; j < n; ++j) {
+        mean_gradient += gradient(j) * gamma[j] / n;
+        mean_product += gradient(j) * gamma[j] * normalized(j) / n;
+        dgamma[j] += gradient(j) * normalized(j);
+        dbeta[j] += gradient(j);
+        y[i * n + j] = normalized(j) * gamma[j] + beta[j];
+      }
+      for (int64_t j = 0; j < n; ++j) {
+        dx[i * n + j] = inverse_deviation[i] *
+                        (gradient(j) * gamma[j] - mean_gradient - normalized(j) * mean_product);
+      }
+    }
+
+    const int64_t rows, n;
+    const std::vector<T> x, dy, residual;
+    const std::vector<float> gamma, beta;
+    std::vector<double> mean, inverse_deviation, y, dx, dgamma, dbeta;
+  };
+
+  // What the kernels give.
+  struct Result {
+    explicit Result(const Problem& problem, int threads = 2)
+        : problem(problem),
+          cpu(threads),
+          mean(Unwritten<float>(problem.rows)),
+          inverse_deviation(Unwritten<float>(problem.rows)),
+          y(Unwritten<T>(problem.rows * problem.n)),
+          dx(y),
+          dgamma(Unwritten<float>(problem.n)),
+          dbeta(dgamma) {}
+
+    Moments moments() { return {mean.data(), inverse_deviation.data()}; }
+
+    void Forward(const T* x, T* out) {
+      LayerNorm(cpu, x, problem.rows, problem.n, problem.gamma.data(), problem.beta.data(),
+                kEpsilon, out, moments());
+    }
+    void FromMoments(const T* x, T* out) {
+      LayerNormFromMoments(cpu, x, problem.rows, problem.n, problem.gamma.data(),
+                           problem.beta.data(), moments(), out);
+    }
+    void Backward(const T* dy, const T* residual, T* out) {
+      LayerNormGradient(cpu, dy, problem.x.data(), problem.rows, problem.n, problem.gamma.data(),
+                        moments(), residual, out, dgamma.data(), dbeta.data());
+    }
+    void Run() {
+      Forward(problem.x.data(), y.data());
+      Backward(problem.dy.data(), nullptr, dx.data());
+    }
+
+    const Problem& problem;
+    const TestCpu cpu;
+    std::vector<float> mean, inverse_deviation;
+    std::vector<T> y, dx;
+    std::vector<float> dgamma, dbeta;
+  };
+};
+
+using Types = ::testing::Types<float, bfloat16>;
+TYPED_TEST_SUITE(LayerNormTest, Types);
+
+TYPED_TEST(LayerNormTest, AgreesWithTheFormulas) {
+  for (const int64_t rows : {1, 2, 64, 65, 150}) {
+    for (const int64_t n : {2, 3, 16, 17, 100, 300}) {
+      SCOPED_TRACE(std::to_string(rows) + " rows of " + std::to_string(n));
+      const typename TestFixture::Problem problem(rows, n);
+      typename TestFixture::Result result(problem);
+      result.Run();
+      const double tolerance = std::is_same<TypeParam, float>::value ? 1e-5 : 4e-3;
+      EXPECT_TRUE(Close(result.mean, problem.mean, 1e-5));
+      EXPECT_TRUE(Close(result.inverse_deviation, problem.inverse_deviation, 1e-5));
+      EXPECT_TRUE(Close(result.y, problem.y, tolerance));
+      EXPECT_TRUE(Close(result.dgamma, problem.dgamma, 1e-5));
+      EXPECT_TRUE(Close(result.dbeta, problem.dbeta, 1e-5));
+      if (n > 2) {  // the gradient of two numbers is next to nothing, the rest of large terms
+        EXPECT_TRUE(Close(result.dx, problem.dx, 2 * tolerance));
+      }
+    }
+  }
+}
+
+TYPED_TEST(LayerNormTest, OfOneNumberIsBeta) {
+  const typename TestFixture::Problem problem(5, 1);
+  typename TestFixture::Result result(problem);
+  result.Run();
+  EXPECT_TRUE(Close(result.y, std::vector<float>(5, problem.beta[0])));
+  EXPECT_TRUE(Close(result.dx, std::vector<float>(5, 0.0f), 1e-4));
+}
+
+TYPED_TEST(LayerNormTest, IsTheSameFromKnownMoments) {
+  const typename TestFixture::Problem problem(70, 33);
+  typename TestFixture::Result result(problem);
+  result.Forward(problem.x.data(), result.y.data());
+  auto again = Unwritten<TypeParam>(70 * 33);
+  result.FromMoments(problem.x.data(), again.data());
+  EXPECT_TRUE(Identical(again, result.y));
+}
+
+TYPED_TEST(LayerNormTest, WorksInPlace) {
+  const typename TestFixture::Problem problem(70, 33);
+  typename TestFixture::Result result(problem);
+  result.Run();
+  auto over_x = problem.x;
+  result.Forward(over_x.data(), over_x.data());
+  EXPECT_TRUE(Identical(over_x, result.y));
+  auto over_dy = problem.dy;
+  result.Backward(over_dy.data(), nullptr, over_dy.data());
+  EXPECT_TRUE(Identical(over_dy, result.dx));
+}
+
+TYPED_TEST(LayerNormTest, GradientAddsThatOfTheResidual) {
+  const typename TestFixture::Problem problem(70, 33);
+  typename TestFixture::Result result(problem);
+  result.Forward(problem.x.data(), result.y.data());
+  result.Backward(problem.dy.data(), problem.residual.data(), result.dx.data());
+  auto expected = problem.dx;
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] += Value(problem.residual[i]);
+  EXPECT_TRUE(Close(result.dx, expected));
+
+  auto over_residual = problem.residual;
+  result.Backward(problem.dy.data(), over_residual.data(), over_residual.data());
+  EXPECT_TRUE(Identical(over_residual, result.dx));
+  auto over_dy = problem.dy;
+  result.Backward(over_dy.data(), problem.residual.data(), over_dy.data());
+  EXPECT_TRUE(Identical(over_dy, result.dx));
+}
+
+TYPED_TEST(LayerNormTest, OfARowOfZerosIsBeta) {
+  const typename TestFixture::Problem problem(1, 20);
+  typename TestFixture::Result result(problem);
+  const std::vector<TypeParam> zeros(20);
+  result.Forward(zeros.data(), result.y.data());
+  EXPECT_TRUE(Close(result.y, problem.beta));
+}
+
+TYPED_TEST(LayerNormTest, TakesNoRows) {
+  const typename TestFixture::Problem problem(0, 20);
+  typename TestFixture::Result result(problem);
+  result.Run();
+  EXPECT_TRUE(Identical(result.dgamma, std::vector<float>(20, 0.0f)));
+  EXPECT_TRUE(Identical(result.dbeta, std::vector<float>(20, 0.0f)));
+}
+
+TYPED_TEST(LayerNormTest, DoesNotDependOnTheNumberOfThreads) {
+  const typename TestFixture::Problem problem(500, 33);
+  typename TestFixture::Result one(problem, 1), three(problem, 3);
+  one.Run();
+  three.Run();
+  EXPECT_TRUE(Identical(one.y, three.y));
+  EXPECT_TRUE(Identical(one.dx, three.dx));
+  EXPECT_TRUE(Identical(one.dgamma, three.dgamma));
+  EXPECT_TRUE(Identical(one.dbeta, three.dbeta));
+}
+
+}  // namespace
+}  // namespace tf_ls

@@ -1,0 +1,490 @@
+#include "cc/kernels/row_math.h"
+
+#include <algorithm>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <numeric>
+#include <vector>
+
+#include "cc/testing/closeness.h"
+#include "cc/testing/dropout_mask.h"
+#include "cc/testing/values.h"
+#include "gtest/gtest.h"
+
+namespace tf_ls {
+namespace row {
+namespace {
+
+using test::Close;
+using test::Convert;
+using test::Identical;
+using test::Random;
+using test::Unwritten;
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+
+// Lengths with every remainder of a vector, and long ones.
+std::vector<int64_t> Lengths() {
+  std::vector<int64_t> lengths(70);
+  std::iota(lengths.begin(), lengths.end(), 1);
+  lengths.push_back(1000);
+  return lengths;
+}
+
+std::vector<double> Map(const std::vector<float>& x, const std::function<double(double)>& f) {
+  std::vector<double> y;
+  for (const float value : x) y.push_back(f(value));
+  return y;
+}
+
+TEST(LoadTest, WidensExactly) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<bfloat16>(n, 1);
+    auto y = Unwritten<float>(n);
+    Load(x.data(), n, y.data());
+    EXPECT_TRUE(Close(y, x, 0.0));
+  }
+}
+
+TEST(StoreTest, RoundsLikeToBfloat16) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 2);
+    auto y = Unwritten<bfloat16>(n);
+    Store(x.data(), n, y.data());
+    EXPECT_TRUE(Identical(y, Convert<bfloat16>(x)));
+  }
+  const std::vector<float> special = {0.0f, -0.0f, kInfinity, -kInfinity, 3.4e38f, 1e-45f};
+  std::vector<bfloat16> y(special.size());
+  Store(special.data(), special.size(), y.data());
+  EXPECT_TRUE(Identical(y, Convert<bfloat16>(special)));
+}
+
+TEST(StoreTest, KeepsNaN) {
+  const std::vector<float> x(20, kNaN);
+  std::vector<bfloat16> y(20);
+  Store(x.data(), 20, y.data());
+  for (const bfloat16 value : y) EXPECT_TRUE(std::isnan(ToFloat(value)));
+}
+
+TEST(ArithmeticTest, AddsAndMultiplies) {
+  for (const int64_t n : Lengths()) {
+    const auto a = Random<float>(n, 3);
+    const auto b = Random<float>(n, 4);
+    const auto c = Random<float>(n, 5);
+    std::vector<double> sum, product, both;
+    for (int64_t i = 0; i < n; ++i) {
+      sum.push_back(double{a[i]} + b[i]);
+      product.push_back(double{a[i]} * b[i]);
+      both.push_back(a[i] + double{b[i]} * c[i]);
+    }
+    auto y = Unwritten<float>(n);
+    Add(a.data(), b.data(), n, y.data());
+    EXPECT_TRUE(Close(y, sum));
+    Multiply(a.data(), b.data(), n, y.data());
+    EXPECT_TRUE(Close(y, product));
+    MultiplyAdd(a.data(), b.data(), c.data(), n, y.data());
+    EXPECT_TRUE(Close(y, both));
+  }
+}
+
+TEST(ArithmeticTest, WorksInPlace) {
+  const auto a = Random<float>(37, 6);
+  auto y = a;
+  Add(y.data(), y.data(), 37, y.data());
+  EXPECT_TRUE(Close(y, Map(a, [](double x) { return 2.0 * x; })));
+}
+
+TEST(MomentsTest, AreThoseOfTheRow) {
+  for (const int64_t n : Lengths()) {
+    // Far from zero, where the mean of the squares minus the square of the mean would lose
+    // everything.
+    auto x = Random<float>(n, 7);
+    for (float& value : x) value += 100.0f;
+    const double mean = std::accumulate(x.begin(), x.end(), 0.0) / n;
+    double variance = 0.0;
+    for (const float value : x) variance += (value - mean) * (value - mean) / n;
+    float actual_mean, inverse_deviation;
+    Moments(x.data(), n, 1e-3f, &actual_mean, &inverse_deviation);
+    EXPECT_NEAR(actual_mean, mean, 1e-4);
+    EXPECT_NEAR(inverse_deviation * std::sqrt(variance + 1e-3), 1.0, 1e-4) << n;
+  }
+}
+
+TEST(MomentsTest, OfAConstantRowComeFromEpsilon) {
+  const std::vector<float> x(50, 3.0f);
+  float mean, inverse_deviation;
+  Moments(x.data(), 50, 1e-6f, &mean, &inverse_deviation);
+  EXPECT_EQ(mean, 3.0f);
+  EXPECT_FLOAT_EQ(inverse_deviation, 1e3f);
+}
+
+// What Normalize after Moments should give.
+std::vector<double> Normalized(const std::vector<double>& x, const std::vector<float>& gamma,
+                               const std::vector<float>& beta, double epsilon) {
+  const int64_t n = x.size();
+  const double mean = std::accumulate(x.begin(), x.end(), 0.0) / n;
+  double variance = 0.0;
+  for (const double value : x) variance += (value - mean) * (value - mean) / n;
+  std::vector<double> y;
+  for (int64_t i = 0; i < n; ++i) {
+    y.push_back((x[i] - mean) / std::sqrt(variance + epsilon) * gamma[i] + beta[i]);
+  }
+  return y;
+}
+
+TEST(NormalizeTest, GivesZeroMeanAndUnitVariance) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 8);
+    const auto gamma = Random<float>(n, 9);
+    const auto beta = Random<float>(n, 10);
+    float mean, inverse_deviation;
+    Moments(x.data(), n, 1e-3f, &mean, &inverse_deviation);
+    auto y = Unwritten<float>(n);
+    Normalize(x.data(), mean, inverse_deviation, gamma.data(), beta.data(), n, y.data());
+    EXPECT_TRUE(Close(y, Normalized(Convert<double>(x), gamma, beta, 1e-3f), 1e-5));
+  }
+}
+
+TEST(NormalizeGradientTest, AgreesWithFiniteDifferences) {
+  for (const int64_t n : {1, 2, 3, 16, 33}) {
+    const auto x = Random<float>(n, 11);
+    const auto gamma = Random<float>(n, 12);
+    const auto beta = Random<float>(n, 13);
+    const auto dy = Random<float>(n, 14);
+    float mean, inverse_deviation;
+    Moments(x.data(), n, 1e-3f, &mean, &inverse_deviation);
+    auto dx = Unwritten<float>(n);
+    std::vector<float> dgamma(n, 5.0f), dbeta(n, 7.0f);
+    NormalizeGradient(dy.data(), x.data(), mean, inverse_deviation, gamma.data(), n, dx.data(),
+                      dgamma.data(), dbeta.data());
+
+    const auto loss = [&](const std::vector<double>& at) {
+      const auto y = Normalized(at, gamma, beta, 1e-3f);
+      return std::inner_product(y.begin(), y.end(), dy.begin(), 0.0);
+    };
+    const std::vector<double> center = Convert<double>(x);
+    const auto normalized =
+        Normalized(center, std::vector<float>(n, 1.0f), std::vector<float>(n, 0.0f), 1e-3f);
+    std::vector<double> expected_dx, expected_dgamma, expected_dbeta;
+    for (int64_t i = 0; i < n; ++i) {
+      constexpr double kStep = 1e-5;
+      std::vector<double> above = center, below = center;
+      above[i] += kStep;
+      below[i] -= kStep;
+      expected_dx.push_back((loss(above) - loss(below)) / (2.0 * kStep));
+      expected_dgamma.push_back(5.0 + dy[i] * normalized[i]);
+      expected_dbeta.push_back(7.0 + dy[i]);
+    }
+    EXPECT_TRUE(Close(dx, expected_dx, 2e-5)) << n;
+    EXPECT_TRUE(Close(dgamma, expected_dgamma, 1e-5)) << "adds to dgamma";
+    EXPECT_TRUE(Close(dbeta, expected_dbeta, 1e-5)) << "adds to dbeta";
+  }
+}
+
+TEST(NormalizeGradientTest, WorksInPlace) {
+  const auto x = Random<float>(37, 15);
+  const auto gamma = Random<float>(37, 16);
+  auto dy = Random<float>(37, 17);
+  std::vector<float> dx(37), dgamma(37), dbeta(37);
+  NormalizeGradient(dy.data(), x.data(), 0.1f, 2.0f, gamma.data(), 37, dx.data(), dgamma.data(),
+                    dbeta.data());
+  NormalizeGradient(dy.data(), x.data(), 0.1f, 2.0f, gamma.data(), 37, dy.data(), dgamma.data(),
+                    dbeta.data());
+  EXPECT_TRUE(Identical(dy, dx));
+}
+
+struct SoftmaxResult {
+  explicit SoftmaxResult(const std::vector<float>& scores) {
+    const double top = *std::max_element(scores.begin(), scores.end());
+    weights = Map(scores, [&](double score) { return std::exp(score - top); });
+    const double sum = std::accumulate(weights.begin(), weights.end(), 0.0);
+    for (double& weight : weights) weight /= sum;
+    log_sum = top + std::log(sum);
+  }
+
+  std::vector<double> weights;
+  double log_sum;
+};
+
+TEST(SoftmaxTest, GivesWeightsAndTheLogarithmOfTheirSum) {
+  for (const int64_t n : Lengths()) {
+    const auto scores = Random<float>(n, 18, 10.0);
+    auto weights = scores;
+    const float log_sum = Softmax(n, weights.data());
+    EXPECT_TRUE(Close(weights, SoftmaxResult(scores).weights));
+    EXPECT_NEAR(log_sum, SoftmaxResult(scores).log_sum, 1e-5);
+  }
+}
+
+TEST(SoftmaxTest, TakesScoresOfAnySize) {
+  for (const std::vector<float>& scores :
+       {std::vector<float>{1e4f, 1e4f, -1e4f}, {-1e30f, -1e30f}, {3e38f, -3e38f}, {88.0f, 0.0f}}) {
+    auto weights = scores;
+    Softmax(scores.size(), weights.data());
+    EXPECT_TRUE(Close(weights, SoftmaxResult(scores).weights));
+  }
+}
+
+TEST(SoftmaxTest, OfANaNIsNaN) {
+  for (const int64_t position : {0, 3, 20}) {
+    auto scores = Random<float>(21, 19);
+    scores[position] = kNaN;
+    Softmax(21, scores.data());
+    for (const float weight : scores) EXPECT_TRUE(std::isnan(weight)) << position;
+  }
+}
+
+TEST(ExpMinusTest, MakesTheWeightsOfSoftmaxAgain) {
+  for (const int64_t n : Lengths()) {
+    auto scores = Random<float>(n, 20, 10.0);
+    auto weights = scores;
+    ExpMinus(Softmax(n, weights.data()), n, scores.data());
+    EXPECT_TRUE(Close(scores, weights, 1e-5));
+  }
+}
+
+// exp itself, where neither overflow nor subnormal numbers are near: every number to 2 units in the
+// last place.
+TEST(ExpMinusTest, IsExactToTwoUnits) {
+  std::vector<float> x;
+  for (float value = -87.0f; value < 88.0f; value += 0.0101f) x.push_back(value);
+  auto y = x;
+  ExpMinus(0.0f, y.size(), y.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double expected = std::exp(double{x[i]});
+    ASSERT_NEAR(y[i] / expected, 1.0, 2.5e-7) << "exp(" << x[i] << ")";
+  }
+}
+
+TEST(ExpMinusTest, OfVerySmallNumbersIsNearlyZero) {
+  std::vector<float> x = {-88.0f, -100.0f, -1e10f, -3.4e38f, -kInfinity};
+  ExpMinus(0.0f, x.size(), x.data());
+  for (const float value : x) {
+    EXPECT_GE(value, 0.0f);
+    EXPECT_LT(value, 1.2e-38f);
+  }
+}
+
+TEST(SoftmaxGradientTest, AgreesWithTheFormula) {
+  for (const int64_t n : Lengths()) {
+    auto p = Random<float>(n, 21, 3.0);
+    Softmax(n, p.data());
+    auto dp = Random<float>(n, 22);
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; ++i) sum += double{p[i]} * dp[i];
+    std::vector<double> expected;
+    for (int64_t i = 0; i < n; ++i) expected.push_back(p[i] * (dp[i] - sum) * 0.25);
+    SoftmaxGradient(p.data(), 0.25f, n, dp.data());
+    if (n == 1) {
+      EXPECT_NEAR(dp[0], 0.0, 1e-7);  // a difference of equal numbers
+    } else {
+      EXPECT_TRUE(Close(dp, expected, 1e-5)) << n;
+    }
+  }
+}
+
+// --- Activations
+
+double Phi(double x) { return 0.5 * std::erfc(-x * std::sqrt(0.5)); }
+
+double ReferenceValue(Activation kind, double x) {
+  switch (kind) {
+    case Activation::kRelu:
+      return std::max(x, 0.0);
+    case Activation::kTanh:
+      return std::tanh(x);
+    case Activation::kGelu: {
+      const double inner = std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x);
+      return 0.5 * x * (1.0 + std::tanh(inner));
+    }
+    case Activation::kGeluErf:
+      return x * Phi(x);
+  }
+  return 0.0;
+}
+
+double ReferenceSlope(Activation kind, double x) {
+  switch (kind) {
+    case Activation::kRelu:
+      return x > 0.0 ? 1.0 : 0.0;
+    case Activation::kTanh:
+      return 1.0 - std::tanh(x) * std::tanh(x);
+    case Activation::kGelu: {
+      const double t = std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x));
+      const double inner_slope = std::sqrt(2.0 / M_PI) * (1.0 + 3.0 * 0.044715 * x * x);
+      return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner_slope;
+    }
+    case Activation::kGeluErf:
+      return Phi(x) + x * std::exp(-0.5 * x * x) / std::sqrt(2.0 * M_PI);
+  }
+  return 0.0;
+}
+
+float Value(Activation kind, float x) {
+  float y;
+  Activate(kind, &x, 1, &y);
+  return y;
+}
+
+float Slope(Activation kind, float x) {
+  const float one = 1.0f;
+  float slope;
+  ActivateGradient(kind, &x, &one, 1, &slope);
+  return slope;
+}
+
+class ActivationTest : public ::testing::TestWithParam<Activation> {};
+
+INSTANTIATE_TEST_SUITE_P(All, ActivationTest,
+                         ::testing::Values(Activation::kRelu, Activation::kTanh, Activation::kGelu,
+                                           Activation::kGeluErf));
+
+// Near zero, around it, and far away.
+std::vector<float> Arguments() {
+  std::vector<float> x;
+  for (float value = -12.0f; value <= 12.0f; value += 0.0037f) x.push_back(value);
+  for (float value = 1e-30f; value < 1e10f; value *= 1.7f) {
+    x.push_back(value);
+    x.push_back(-value);
+  }
+  x.push_back(0.0f);
+  return x;
+}
+
+// Errors relative to the value or to a quarter, whichever is larger: float32 knows 1 + tanh(-4) no
+// better.
+TEST_P(ActivationTest, AgreesWithDoublePrecision) {
+  const std::vector<float> x = Arguments();
+  auto y = Unwritten<float>(x.size());
+  Activate(GetParam(), x.data(), x.size(), y.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double expected = ReferenceValue(GetParam(), x[i]);
+    ASSERT_NEAR(y[i], expected, 2e-6 * std::max(std::fabs(expected), 0.25)) << "at " << x[i];
+  }
+}
+
+TEST_P(ActivationTest, HasTheSlopeOfDoublePrecision) {
+  const std::vector<float> x = Arguments();
+  const std::vector<float> dy(x.size(), 1.0f);
+  auto dx = Unwritten<float>(x.size());
+  ActivateGradient(GetParam(), x.data(), dy.data(), x.size(), dx.data());
+  for (size_t i = 0; i < x.size(); ++i) {
+    ASSERT_NEAR(dx[i], ReferenceSlope(GetParam(), x[i]), 5e-6) << "at " << x[i];
+  }
+}
+
+TEST_P(ActivationTest, KeepsTinyNumbersExact) {
+  for (const float x : {1e-3f, 1e-6f, 1e-12f, 1e-30f}) {
+    EXPECT_NEAR(Value(GetParam(), x) / ReferenceValue(GetParam(), x), 1.0, 1e-6) << x;
+  }
+}
+
+TEST_P(ActivationTest, GradientMultipliesBySlope) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 23, 3.0);
+    auto dy = Random<float>(n, 24);
+    std::vector<double> expected;
+    for (int64_t i = 0; i < n; ++i) expected.push_back(dy[i] * ReferenceSlope(GetParam(), x[i]));
+    ActivateGradient(GetParam(), x.data(), dy.data(), n, dy.data());
+    EXPECT_TRUE(Close(dy, expected, 1e-5)) << n;
+  }
+}
+
+TEST_P(ActivationTest, DoesNotDependOnTheLength) {
+  const auto x = Random<float>(100, 25, 5.0);
+  std::vector<float> whole(100);
+  Activate(GetParam(), x.data(), 100, whole.data());
+  for (const int64_t n : {1, 7, 16, 33}) {
+    std::vector<float> part(n);
+    Activate(GetParam(), x.data(), n, part.data());
+    EXPECT_TRUE(Close(part, std::vector<float>(whole.begin(), whole.begin() + n), 2e-7));
+  }
+}
+
+TEST_P(ActivationTest, PropagatesNaN) {
+  for (const int64_t position : {0, 5, 18}) {
+    auto x = Random<float>(19, 26);
+    x[position] = kNaN;
+    std::vector<float> y(19);
+    Activate(GetParam(), x.data(), 19, y.data());
+    for (int64_t i = 0; i < 19; ++i) EXPECT_EQ(std::isnan(y[i]), i == position);
+  }
+}
+
+TEST_P(ActivationTest, GradientPropagatesNaN) {
+  const float x = 1.0f;
+  float dx;
+  ActivateGradient(GetParam(), &x, &kNaN, 1, &dx);
+  EXPECT_TRUE(std::isnan(dx));
+}
+
+TEST_P(ActivationTest, TakesTheLargestNumbers) {
+  const float limit = GetParam() == Activation::kTanh ? 1.0f : 3e38f;
+  EXPECT_EQ(Value(GetParam(), 3e38f), limit);
+  EXPECT_EQ(Value(GetParam(), -3e38f), GetParam() == Activation::kTanh ? -1.0f : 0.0f);
+  const float slope = GetParam() == Activation::kTanh ? 0.0f : 1.0f;
+  EXPECT_NEAR(Slope(GetParam(), 3e38f), slope, 1e-6);
+  EXPECT_NEAR(Slope(GetParam(), -3e38f), 0.0, 1e-6);
+}
+
+TEST(ActivateTest, TakesInfinity) {
+  EXPECT_EQ(Value(Activation::kRelu, kInfinity), kInfinity);
+  EXPECT_EQ(Value(Activation::kRelu, -kInfinity), 0.0f);
+  EXPECT_EQ(Value(Activation::kTanh, kInfinity), 1.0f);
+  EXPECT_EQ(Value(Activation::kTanh, -kInfinity), -1.0f);
+  EXPECT_EQ(Value(Activation::kGelu, kInfinity), kInfinity);
+  EXPECT_EQ(Value(Activation::kGeluErf, kInfinity), kInfinity);
+}
+
+// --- Dropout
+
+TEST(DropoutMaskTest, IsPhiloxElementByElement) {
+  const Dropout dropout{0.3f, 0x0123456789abcdef, DropoutSite::kFfnOutput};
+  for (int64_t n = 1; n <= 200; ++n) {
+    auto mask = Unwritten<float>(n);
+    DropoutMask(dropout, /*row=*/n, /*lane=*/7, n, mask.data());
+    std::vector<float> expected;
+    for (int64_t j = 0; j < n; ++j) expected.push_back(test::DropoutFactor(dropout, n, 7, j));
+    EXPECT_TRUE(Close(mask, expected, 1e-7)) << n;
+  }
+}
+
+TEST(DropoutMaskTest, UsesAllBitsOfSeedRowAndLane) {
+  const auto mask = [](uint64_t seed, uint32_t row, uint32_t lane, DropoutSite site) {
+    std::vector<float> values(64);
+    DropoutMask({0.5f, seed, site}, row, lane, 64, values.data());
+    return values;
+  };
+  const auto base = mask(1, 2, 3, DropoutSite::kActivation);
+  EXPECT_EQ(base, mask(1, 2, 3, DropoutSite::kActivation));
+  EXPECT_NE(base, mask(2, 2, 3, DropoutSite::kActivation));
+  EXPECT_NE(base, mask(1 | uint64_t{1} << 63, 2, 3, DropoutSite::kActivation));
+  EXPECT_NE(base, mask(1, 0x80000002, 3, DropoutSite::kActivation));
+  EXPECT_NE(base, mask(1, 2, 0x80000003, DropoutSite::kActivation));
+  EXPECT_NE(base, mask(1, 2, 3, DropoutSite::kFfnOutput));
+}
+
+TEST(DropoutMaskTest, KeepsItsShare) {
+  constexpr int64_t kCount = 200000;
+  for (const float rate : {0.01f, 0.1f, 0.5f, 0.9f}) {
+    std::vector<float> mask(kCount);
+    DropoutMask({rate, 42, DropoutSite::kStandalone}, 0, 0, kCount, mask.data());
+    const double dropped = std::count(mask.begin(), mask.end(), 0.0f);
+    const double deviation = std::sqrt(kCount * rate * (1.0 - rate));
+    EXPECT_NEAR(dropped, kCount * double{rate}, 4.0 * deviation);
+    EXPECT_NEAR(std::accumulate(mask.begin(), mask.end(), 0.0) / kCount, 1.0,
+                4.0 * deviation / (1.0 - rate) / kCount);
+  }
+}
+
+TEST(DropoutMaskTest, DropsEverythingAtRateOne) {
+  std::vector<float> mask(1000);
+  DropoutMask({1.0f, 42, DropoutSite::kStandalone}, 0, 0, 1000, mask.data());
+  EXPECT_EQ(mask, std::vector<float>(1000, 0.0f));
+}
+
+}  // namespace
+}  // namespace row
+}  // namespace tf_ls
