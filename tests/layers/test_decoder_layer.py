@@ -146,6 +146,14 @@ def test_cache_without_cross_attention():
     close(tf.concat(outputs, axis=1), layer(X))
 
 
+def test_cache_before_the_first_call():
+    layer, called = make(name="same"), make(name="same")
+    _, cache = layer(X[:, :1], cache=layer.create_cache(ENCODER_OUTPUTS))
+    assert cache["keys"].shape == [3, 1, 3, HIDDEN // 3]
+    called(X, encoder_outputs=ENCODER_OUTPUTS)
+    assert [w.name for w in layer.weights] == [w.name for w in called.weights]
+
+
 def test_cache_in_a_while_loop():
     layer = build()
 

@@ -8,32 +8,30 @@ from typing import Any, Callable, Optional, TypeVar
 
 ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_approx", "gelu_nonapprox")
 
+_SIZES = ("hidden_size", "intermediate_size", "nhead")
 
-def _preset(
-    sizes: str, dropouts: str, pre_layer_norm: bool, activation_fn: str
-) -> Mapping[str, Any]:
-    hidden_size, intermediate_size, nhead = (int(size) for size in sizes.split())
-    attention, activation, hidden = (float(ratio) for ratio in dropouts.split())
-    return types.MappingProxyType(
-        dict(
-            hidden_size=hidden_size,
-            intermediate_size=intermediate_size,
-            nhead=nhead,
-            attn_prob_dropout_ratio=attention,
-            activation_dropout_ratio=activation,
-            hidden_dropout_ratio=hidden,
-            pre_layer_norm=pre_layer_norm,
-            activation_fn=activation_fn,
-        )
-    )
-
+_TRANSFORMER = {"pre_layer_norm": True, "activation_fn": "relu"}
+_BERT = {"pre_layer_norm": False, "activation_fn": "gelu"}
+_DROPOUT_ON_OUTPUTS = {
+    "attn_prob_dropout_ratio": 0.0,
+    "activation_dropout_ratio": 0.0,
+    "hidden_dropout_ratio": 0.1,
+}
+_DROPOUT_EVERYWHERE = {
+    "attn_prob_dropout_ratio": 0.1,
+    "activation_dropout_ratio": 0.1,
+    "hidden_dropout_ratio": 0.1,
+}
+_512 = {"hidden_size": 512, "intermediate_size": 2048, "nhead": 8}
+_768 = {"hidden_size": 768, "intermediate_size": 3072, "nhead": 12}
+_1024 = {"hidden_size": 1024, "intermediate_size": 4096, "nhead": 16}
 
 PRESETS: Mapping[str, Mapping[str, Any]] = types.MappingProxyType(
     {
-        "transformer-base": _preset("512 2048 8", "0 0 0.1", True, "relu"),
-        "transformer-big": _preset("1024 4096 16", "0.1 0.1 0.1", True, "relu"),
-        "bert-base": _preset("768 3072 12", "0.1 0.1 0.1", False, "gelu"),
-        "bert-big": _preset("1024 4096 16", "0.1 0.1 0.1", False, "gelu"),
+        "transformer-base": {**_512, **_TRANSFORMER, **_DROPOUT_ON_OUTPUTS},
+        "transformer-big": {**_1024, **_TRANSFORMER, **_DROPOUT_EVERYWHERE},
+        "bert-base": {**_768, **_BERT, **_DROPOUT_EVERYWHERE},
+        "bert-big": {**_1024, **_BERT, **_DROPOUT_EVERYWHERE},
     }
 )
 
@@ -65,7 +63,7 @@ class EncoderLayerConfig:
     local_rank: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "intermediate_size", "nhead"):
+        for name in _SIZES:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
@@ -116,7 +114,7 @@ def make_config(config_class: type[Config], model: Optional[str] = None, **setti
             f"unknown setting {', '.join(unknown)}; the settings are {', '.join(fields)}"
         )
     values = {**(PRESETS[model] if model else {}), **settings}
-    missing = [name for name in ("hidden_size", "intermediate_size", "nhead") if name not in values]
+    missing = [name for name in _SIZES if name not in values]
     if missing:
         raise ValueError(
             f"{', '.join(missing)} missing: give them, or a preset model={' | '.join(PRESETS)}"

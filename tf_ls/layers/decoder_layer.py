@@ -170,7 +170,8 @@ class LSTransformerDecoderLayer(TransformerLayer):
             {"memory_keys", "memory_values": [B, S, heads, H / heads], "memory_lengths": int32 [B]}.
         """
         if not self.built:
-            self.build(None)
+            with tf.name_scope(self.name):  # as a call would, for the variables' names
+                self.build(None)
         depth = self.hidden_size // self.num_heads
         if not self.has_cross_attn:
             if batch_size is None:
