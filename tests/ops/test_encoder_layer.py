@@ -127,6 +127,11 @@ def test_more_tokens_than_one_block_of_a_product():
     check([31] * 20, hidden=48, filter_size=100, heads=4)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_size_of_transformer_base(dtype):
+    check([80, 3, 41], hidden=512, filter_size=2048, heads=8, dtype=dtype)
+
+
 @pytest.mark.parametrize("kind", LAYOUTS)
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
 def test_empty_batch(kind, shape):
@@ -160,6 +165,69 @@ def test_all_padding_sentence_in_a_dense_layout_disturbs_no_other():
     for b in (0, 2):
         want = reference.encoder_layer(batch.values[b], weights, 2, keys=batch.lengths[b])
         assert_close(output[b], want, "float32")
+
+
+@pytest.mark.parametrize("pre_norm", [True, False], ids=["pre_norm", "post_norm"])
+def test_nan_stays_in_its_sentence(pre_norm):
+    rng = np.random.default_rng(0)
+    weights = [tf.constant(w) for w in reference.encoder_weights(rng, HIDDEN, FILTER)]
+    batch = random_batch(rng, LENGTHS, HIDDEN)
+    values = batch.values.copy()
+    values[2, 1, 3] = np.nan
+    layout = batch.layout()
+    rows = batch.to_rows(tf.constant(values), layout)
+    rows = ops.encoder_layer(rows, layout, weights, num_heads=HEADS, pre_norm=pre_norm)
+    output = batch.from_rows(rows, layout).numpy()
+    assert np.isnan(output[2, : LENGTHS[2]]).all()
+    assert np.isfinite(np.delete(output, 2, axis=0)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("scale", [1e2, 1e6])
+def test_large_attention_logits_overflow_nothing(scale, dtype):
+    rng = np.random.default_rng(0)
+    weights = [tf.constant(w) for w in reference.encoder_weights(rng, HIDDEN, FILTER)]
+    batch = random_batch(rng, LENGTHS, HIDDEN)
+    x = tf.constant(batch.values * scale, dtype)
+    layout = batch.layout()
+    with tf.GradientTape() as tape:
+        tape.watch([x, *weights])
+        rows = ops.encoder_layer(
+            batch.to_rows(x, layout), layout, weights, num_heads=HEADS, pre_norm=False
+        )
+        output = batch.from_rows(rows, layout)
+    for value in (output, *tape.gradient(output, [x, *weights])):
+        assert np.isfinite(tf.cast(value, tf.float32).numpy()).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_runs_repeat_to_the_bit(dtype):
+    rng = np.random.default_rng(0)
+    batch = random_batch(rng, [50, 3, 41, 64, 17], 64, dtype=dtype)
+    weights = [tf.constant(w) for w in reference.encoder_weights(rng, 64, 160)]
+    x, layout = tf.constant(batch.values, dtype), batch.layout()
+
+    def run():
+        with tf.GradientTape() as tape:
+            tape.watch([x, *weights])
+            rows = ops.encoder_layer(
+                batch.to_rows(x, layout),
+                layout,
+                weights,
+                num_heads=4,
+                attention_dropout=0.1,
+                activation_dropout=0.1,
+                residual_dropout=0.1,
+                training=True,
+                seed=tf.constant([3, 4], tf.int64),
+            )
+            output = batch.from_rows(rows, layout)
+        return [output, *tape.gradient(output, [x, *weights])]
+
+    first = run()
+    for _ in range(5):
+        for actual, want in zip(run(), first):
+            np.testing.assert_array_equal(actual, want)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
