@@ -9,6 +9,7 @@
 
 #include "cc/testing/closeness.h"
 #include "cc/testing/dropout_mask.h"
+#include "cc/testing/reference_activation.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -287,41 +288,6 @@ TEST(SoftmaxGradientTest, AgreesWithTheFormula) {
 
 // --- Activations
 
-double Phi(double x) { return 0.5 * std::erfc(-x * std::sqrt(0.5)); }
-
-double ReferenceValue(Activation kind, double x) {
-  switch (kind) {
-    case Activation::kRelu:
-      return std::max(x, 0.0);
-    case Activation::kTanh:
-      return std::tanh(x);
-    case Activation::kGelu: {
-      const double inner = std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x);
-      return 0.5 * x * (1.0 + std::tanh(inner));
-    }
-    case Activation::kGeluErf:
-      return x * Phi(x);
-  }
-  return 0.0;
-}
-
-double ReferenceSlope(Activation kind, double x) {
-  switch (kind) {
-    case Activation::kRelu:
-      return x > 0.0 ? 1.0 : 0.0;
-    case Activation::kTanh:
-      return 1.0 - std::tanh(x) * std::tanh(x);
-    case Activation::kGelu: {
-      const double t = std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x));
-      const double inner_slope = std::sqrt(2.0 / M_PI) * (1.0 + 3.0 * 0.044715 * x * x);
-      return 0.5 * (1.0 + t) + 0.5 * x * (1.0 - t * t) * inner_slope;
-    }
-    case Activation::kGeluErf:
-      return Phi(x) + x * std::exp(-0.5 * x * x) / std::sqrt(2.0 * M_PI);
-  }
-  return 0.0;
-}
-
 float Value(Activation kind, float x) {
   float y;
   Activate(kind, &x, 1, &y);
@@ -353,15 +319,14 @@ std::vector<float> Arguments() {
   return x;
 }
 
-// Errors relative to the value or to a quarter, whichever is larger: float32 knows 1 + tanh(-4) no
-// better.
+// Float32 does not know 1 + tanh(-4) any better.
 TEST_P(ActivationTest, AgreesWithDoublePrecision) {
   const std::vector<float> x = Arguments();
   auto y = Unwritten<float>(x.size());
   Activate(GetParam(), x.data(), x.size(), y.data());
   for (size_t i = 0; i < x.size(); ++i) {
-    const double expected = ReferenceValue(GetParam(), x[i]);
-    ASSERT_NEAR(y[i], expected, 2e-6 * std::max(std::fabs(expected), 0.25)) << "at " << x[i];
+    const double expected = test::ActivationValue(GetParam(), x[i]);
+    ASSERT_NEAR(y[i], expected, 1e-6 * (1.0 + std::fabs(expected))) << "at " << x[i];
   }
 }
 
@@ -371,13 +336,13 @@ TEST_P(ActivationTest, HasTheSlopeOfDoublePrecision) {
   auto dx = Unwritten<float>(x.size());
   ActivateGradient(GetParam(), x.data(), dy.data(), x.size(), dx.data());
   for (size_t i = 0; i < x.size(); ++i) {
-    ASSERT_NEAR(dx[i], ReferenceSlope(GetParam(), x[i]), 5e-6) << "at " << x[i];
+    ASSERT_NEAR(dx[i], test::ActivationSlope(GetParam(), x[i]), 5e-6) << "at " << x[i];
   }
 }
 
 TEST_P(ActivationTest, KeepsTinyNumbersExact) {
   for (const float x : {1e-3f, 1e-6f, 1e-12f, 1e-30f}) {
-    EXPECT_NEAR(Value(GetParam(), x) / ReferenceValue(GetParam(), x), 1.0, 1e-6) << x;
+    EXPECT_NEAR(Value(GetParam(), x) / test::ActivationValue(GetParam(), x), 1.0, 1e-6) << x;
   }
 }
 
@@ -386,7 +351,8 @@ TEST_P(ActivationTest, GradientMultipliesBySlope) {
     const auto x = Random<float>(n, 23, 3.0);
     auto dy = Random<float>(n, 24);
     std::vector<double> expected;
-    for (int64_t i = 0; i < n; ++i) expected.push_back(dy[i] * ReferenceSlope(GetParam(), x[i]));
+    for (int64_t i = 0; i < n; ++i)
+      expected.push_back(dy[i] * test::ActivationSlope(GetParam(), x[i]));
     ActivateGradient(GetParam(), x.data(), dy.data(), n, dy.data());
     EXPECT_TRUE(Close(dy, expected, 1e-5)) << n;
   }
