@@ -11,6 +11,7 @@
 #include "cc/testing/layer_weights.h"
 #include "cc/testing/ragged.h"
 #include "cc/testing/test_cpu.h"
+#include "cc/testing/tiny_options.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -23,21 +24,12 @@ using test::LayerWeights;
 using test::Ragged;
 using test::Random;
 using test::TestCpu;
+using test::TinyDecoderOptions;
 using test::Unwritten;
 
 constexpr int64_t kBatch = 3;
 constexpr int64_t kLength = 6;
 constexpr int64_t kMemoryLength = 4;
-
-LayerOptions TinyOptions(int64_t memory_size) {
-  LayerOptions options;
-  options.hidden_size = 6;
-  options.filter_size = 10;
-  options.memory_size = memory_size;
-  options.num_heads = 2;
-  options.causal = true;
-  return options;
-}
 
 // rows[batch, length, n] from `first`, `count` of each sentence.
 template <typename T>
@@ -57,7 +49,7 @@ class DecoderStepTest : public ::testing::Test {
   // Matrix products of one row and of many may add in another order.
   static constexpr double kTolerance = std::is_same<T, float>::value ? 1e-5 : 2e-2;
 
-  explicit DecoderStepTest() : memory_lengths_{4, 1, 3} {}
+  DecoderStepTest() : memory_lengths_{4, 1, 3} {}
 
   // The whole layer on all positions at once.
   std::vector<T> RunLayer(const LayerOptions& options, const LayerWeights& weights,
@@ -141,20 +133,20 @@ const std::vector<int64_t> kOneByOne(kLength, 1);
 
 TYPED_TEST(DecoderStepTest, AgreesWithTheLayerPositionByPosition) {
   for (const bool pre_norm : {true, false}) {
-    LayerOptions options = TinyOptions(/*memory_size=*/5);
+    LayerOptions options = TinyDecoderOptions();
     options.pre_norm = pre_norm;
     this->Check(options, kOneByOne);
   }
 }
 
 TYPED_TEST(DecoderStepTest, TakesSeveralPositionsAtOnce) {
-  this->Check(TinyOptions(/*memory_size=*/5), {2, 1, 3});
-  this->Check(TinyOptions(/*memory_size=*/5), {kLength});
+  this->Check(TinyDecoderOptions(), {2, 1, 3});
+  this->Check(TinyDecoderOptions(), {kLength});
 }
 
 TYPED_TEST(DecoderStepTest, NeedsNoMemory) {
   for (const bool pre_norm : {true, false}) {
-    LayerOptions options = TinyOptions(/*memory_size=*/0);
+    LayerOptions options = TinyDecoderOptions(/*memory_size=*/0);
     options.pre_norm = pre_norm;
     this->Check(options, kOneByOne);
     this->Check(options, {2, 4});
@@ -162,8 +154,8 @@ TYPED_TEST(DecoderStepTest, NeedsNoMemory) {
 }
 
 TYPED_TEST(DecoderStepTest, WaitsForTheLag) {
-  for (const int64_t lag : {1, 2}) this->Check(TinyOptions(/*memory_size=*/5), kOneByOne, lag);
-  this->Check(TinyOptions(/*memory_size=*/5), {3, 3}, 1);
+  for (const int64_t lag : {1, 2}) this->Check(TinyDecoderOptions(), kOneByOne, lag);
+  this->Check(TinyDecoderOptions(), {3, 3}, 1);
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ class ReferenceLayer {
       double mean = 0.0;
       double variance = 0.0;
       for (int64_t j = 0; j < n; ++j) mean += x[start + j] / n;
-      for (int64_t j = 0; j < n; ++j) variance += std::pow(x[start + j] - mean, 2) / n;
+      for (int64_t j = 0; j < n; ++j) variance += (x[start + j] - mean) * (x[start + j] - mean) / n;
       for (int64_t j = 0; j < n; ++j) {
         const double normalized = (x[start + j] - mean) / std::sqrt(variance + options_.epsilon);
         y[start + j] = normalized * norm[0][j] + norm[1][j];
@@ -86,6 +86,7 @@ class ReferenceLayer {
     const int64_t outputs = bias.size();
     const int64_t inputs = kernel.size() / outputs;
     Numbers y;
+    y.reserve(x.size() / inputs * outputs);
     for (size_t start = 0; start < x.size(); start += inputs) {
       for (int64_t j = 0; j < outputs; ++j) {
         double sum = bias[j];
