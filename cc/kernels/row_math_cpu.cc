@@ -12,13 +12,20 @@ namespace {
 // processor only.
 #define TF_LS_INLINE inline __attribute__((always_inline))
 
+// A NaN stays one.
+TF_LS_INLINE float Clamp(float x, float bound) {
+  x = x > bound ? bound : x;
+  return x < -bound ? -bound : x;
+}
+
 // exp(x) to 2 ulp: 2^n * polynomial(r), x = n * log(2) + r (the coefficients of Cephes' expf).
 TF_LS_INLINE float Exp(float x) {
-  x = x > 88.376259f ? 88.376259f : x;
-  x = x < -87.336544f ? -87.336544f : x;
+  // Written so that a NaN takes a bound, since it has no whole number; it comes back at the end.
+  float bounded = x < 88.376259f ? x : 88.376259f;
+  bounded = bounded > -87.336544f ? bounded : -87.336544f;
   // Adding and taking away 1.5 * 2^23 rounds to the nearest whole number on any processor.
-  const float n = (x * 1.44269504f + 12582912.0f) - 12582912.0f;
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  const float n = (bounded * 1.44269504f + 12582912.0f) - 12582912.0f;
+  const float r = (bounded - n * 0.693359375f) + n * 2.12194440e-4f;
   float p = 1.9875691500e-4f;
   p = p * r + 1.3981999507e-3f;
   p = p * r + 8.3334519073e-3f;
@@ -29,7 +36,7 @@ TF_LS_INLINE float Exp(float x) {
   const int32_t bits = (static_cast<int32_t>(n) + 127) << 23;
   float power;
   std::memcpy(&power, &bits, sizeof(power));
-  return p * power;
+  return x == x ? p * power : x;
 }
 
 // tanh(x): a polynomial near zero, where 1 - 2 / (exp(2x) + 1) would cancel (the coefficients of
@@ -50,8 +57,7 @@ TF_LS_INLINE float Tanh(float x) {
 // erf(x): a rational function on [-4, 4], outside of which float32 knows only -1 and 1 (the
 // coefficients that Eigen and XLA use).
 TF_LS_INLINE float Erf(float x) {
-  x = x > 4.0f ? 4.0f : x;
-  x = x < -4.0f ? -4.0f : x;
+  x = Clamp(x, 4.0f);
   const float square = x * x;
   float p = -2.72614225801306e-10f;
   p = p * square + 2.77068142495902e-08f;
@@ -74,7 +80,7 @@ constexpr float kSqrtHalf = 0.7071067812f;
 constexpr float kInverseSqrt2Pi = 0.3989422804f;
 
 struct ReluFunction {
-  static TF_LS_INLINE float Value(float x) { return x > 0.0f ? x : x * 0.0f; }  // a NaN stays one
+  static TF_LS_INLINE float Value(float x) { return x < 0.0f ? 0.0f : x; }  // a NaN stays one
   static TF_LS_INLINE float Slope(float x) { return x > 0.0f ? 1.0f : 0.0f; }
 };
 
@@ -92,6 +98,7 @@ struct GeluFunction {
   }
   static TF_LS_INLINE float Value(float x) { return 0.5f * x * (1.0f + Inner(x)); }
   static TF_LS_INLINE float Slope(float x) {
+    x = Clamp(x, 10.0f);  // where the slope is 0 or 1 in float32, and before anything overflows
     const float t = Inner(x);
     const float inner_slope = kSqrt2OverPi * (1.0f + 3.0f * kGeluCubic * x * x);
     return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * inner_slope;
@@ -101,6 +108,7 @@ struct GeluFunction {
 struct GeluErfFunction {
   static TF_LS_INLINE float Value(float x) { return 0.5f * x * (1.0f + Erf(x * kSqrtHalf)); }
   static TF_LS_INLINE float Slope(float x) {
+    x = Clamp(x, 15.0f);  // likewise
     return 0.5f * (1.0f + Erf(x * kSqrtHalf)) + x * kInverseSqrt2Pi * Exp(-0.5f * x * x);
   }
 };

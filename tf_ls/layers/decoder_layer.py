@@ -128,7 +128,6 @@ class LSTransformerDecoderLayer(TransformerLayer):
             [B, L, H] in the compute dtype; zeros where the mask is False. With a cache a pair of
             it and the new cache.
         """
-        self.check_not_compiled_by_xla()
         inputs = tf.cast(inputs, self.compute_dtype)
         if cache is not None:
             return self._step(inputs, mask, training, cache)

@@ -82,7 +82,6 @@ class LSTransformerEncoderLayer(TransformerLayer):
         Returns:
             [B, L, H] in the compute dtype; zeros where the mask is False.
         """
-        self.check_not_compiled_by_xla()
         inputs = tf.cast(inputs, self.compute_dtype)
         (rows,) = self.to_rows([inputs], [mask])
         outputs = ops.encoder_layer(

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Optional
 
 import tensorflow as tf
-from tensorflow.python.framework import ops as tf_ops
-from tensorflow.python.ops import control_flow_util
 
 from tf_ls import ops
 from tf_ls.layers.config import EncoderLayerConfig
@@ -141,14 +139,6 @@ class TransformerLayer(tf.keras.layers.Layer):
             epsilon=self.epsilon,
             training=self._is_training(training),
         )
-
-    def check_not_compiled_by_xla(self) -> None:
-        """Raises where the operations would end in a page of XLA's errors."""
-        if control_flow_util.GraphOrParentsInXlaContext(tf_ops.get_default_graph()):
-            raise NotImplementedError(
-                f"{type(self).__name__} runs as operations that XLA cannot compile: leave "
-                "jit_compile=True out of the tf.function or Model.compile that calls it."
-            )
 
     def to_rows(self, tensors: Sequence[tf.Tensor], masks: Sequence[Any]) -> list[Rows]:
         """Turns batches [B, L, width] into rows: packed where there is a mask, else all of them."""

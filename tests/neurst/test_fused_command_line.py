@@ -1,0 +1,117 @@
+"""Unchanged NeurST command lines on the fused layers, beside stock ones."""
+
+import numpy as np
+import pytest
+import tiny_task
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fused")
+
+
+@pytest.fixture(scope="module")
+def corpus(folder):
+    return tiny_task.write_tiny_corpus(folder)
+
+
+def train(corpus, folder, model_dir, stock, steps=10, **more):
+    """Trains with a fixed seed, without dropout unless told; returns the log."""
+    more.setdefault("dropout", 0.0)
+    more.setdefault("include", tiny_task.write_seed_module(folder))
+    more.setdefault("dtype", "float32")
+    more.setdefault("distribution_strategy", "none")
+    arguments = tiny_task.train_args(corpus, folder / model_dir, steps=steps, **more)
+    return tiny_task.run_exp(arguments, folder, stock=stock).stdout
+
+
+def translate(corpus, folder, model_dir, stock):
+    output_file = folder / f"{model_dir}-{stock}.txt"
+    arguments = tiny_task.predict_args(corpus, folder / model_dir, output_file, dtype="float32")
+    tiny_task.run_exp(arguments, folder, stock=stock)
+    return output_file.read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def logs(corpus, folder):
+    """The logs of the same ten steps, fused and stock, each with its checkpoint."""
+    return {
+        "fused": train(corpus, folder, "fused", stock=False),
+        "stock": train(corpus, folder, "stock", stock=True),
+    }
+
+
+def test_says_what_is_fused(logs):
+    assert logs["fused"].count("Transformer encoders and decoders run fused") == 1
+    assert "run fused" not in logs["stock"]
+
+
+def test_losses_are_those_of_stock(logs):
+    fused, stock = (tiny_task.step_losses(logs[name]) for name in ("fused", "stock"))
+    assert len(fused) == 10
+    np.testing.assert_allclose(fused, stock, rtol=1e-4)
+
+
+def test_checkpoints_have_the_same_names_and_shapes(logs, folder):
+    fused, stock = (tiny_task.read_checkpoint(folder / name) for name in ("fused", "stock"))
+    assert {k: np.shape(v) for k, v in fused.items()} == {k: np.shape(v) for k, v in stock.items()}
+    for name, values in stock.items():
+        np.testing.assert_allclose(fused[name], values, rtol=1e-2, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("written_by", ["fused", "stock"])
+def test_checkpoint_translates_alike_under_both(logs, corpus, folder, written_by):
+    fused = translate(corpus, folder, written_by, stock=False)
+    assert fused == translate(corpus, folder, written_by, stock=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("written_by", ["fused", "stock"])
+def test_training_goes_on_from_the_other_ones_checkpoint(logs, corpus, folder, written_by):
+    losses = {}
+    for goes_on_as in ("fused", "stock"):
+        model_dir = f"{written_by}-then-{goes_on_as}"
+        (folder / model_dir).mkdir()
+        for file in (folder / written_by).glob("*"):
+            if file.is_file():
+                (folder / model_dir / file.name).write_bytes(file.read_bytes())
+        output = train(corpus, folder, model_dir, stock=goes_on_as == "stock")
+        assert [metrics["step"] for metrics in tiny_task.logged_steps(output)] == list(
+            range(11, 21)
+        )
+        losses[goes_on_as] = tiny_task.step_losses(output)
+    np.testing.assert_allclose(losses["fused"], losses["stock"], rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_trains_in_float16_and_bfloat16(corpus, folder):
+    expected = tiny_task.step_losses(train(corpus, folder, "expected", stock=True, steps=5))
+    half = train(corpus, folder, "half", stock=False, steps=5, dtype="float16")
+    np.testing.assert_allclose(tiny_task.step_losses(half), expected, rtol=2e-2)
+    arguments = tiny_task.train_args(
+        corpus,
+        folder / "bfloat16",
+        steps=5,
+        dropout=0.0,
+        include=tiny_task.write_seed_module(folder),
+        dtype="float32",
+        distribution_strategy="none",
+    )
+    environment = {"TF_LS_COMPUTE_DTYPE": "bfloat16"}
+    output = tiny_task.run_exp(arguments, folder, env=environment).stdout
+    assert "in bfloat16" in output
+    np.testing.assert_allclose(tiny_task.step_losses(output), expected, rtol=2e-2)
+
+
+@pytest.mark.slow
+def test_exports_a_saved_model_that_loads_without_tf_ls(logs, corpus, folder):
+    arguments = tiny_task.export_args(folder / "fused", folder / "saved", dtype="float32")
+    output = tiny_task.run_exp(arguments, folder).stdout
+    assert "runs as NeurST's own: a SavedModel of NeurST's own must load without tf_ls" in output
+    program = (
+        "import sys, tensorflow as tf\n"
+        f"loaded = tf.saved_model.load({str(folder / 'saved' / '1')!r})\n"
+        "assert not any(name.startswith('tf_ls.ops') for name in sys.modules)\n"
+        "print(sorted(loaded.signatures))\n"
+    )
+    assert "serving_default" in tiny_task.run_python(["-c", program], folder).stdout
