@@ -1,6 +1,7 @@
 #include "cc/layers/encoder_layer.h"
 #include "cc/ops/cpu_kernel.h"
 #include "cc/ops/layer_weights.h"
+#include "cc/ops/reserve.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -119,12 +120,9 @@ class EncoderLayerOp : public CpuKernel {
     const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
                                      inputs.weights.data());
     Tensor* y;
-    Tensor* saved;
-    const int64_t bytes = layer.ReserveBytes();
+    void* reserve;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &y));
-    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {save_reserve_ ? bytes : 0}, &saved));
-    void* const reserve =
-        save_reserve_ ? saved->data() : cpu->cpu().arena->Allocate<unsigned char>(bytes);
+    TF_LS_RETURN_IF_ERROR(AllocateReserve(context, cpu, layer, 1, save_reserve_, &reserve));
     layer.Forward(cpu->Read<T>(context->input(0)), reserve, cpu->Write<T>(y));
     return Status();
   }
@@ -148,21 +146,14 @@ class EncoderLayerGradOp : public CpuKernel {
     Inputs inputs;
     const Tensor& dy = context->input(0);
     const Tensor& x = context->input(1);
-    const Tensor& saved = context->input(5);
     TF_LS_RETURN_IF_ERROR(Inputs::Read(context, 1, options_, cpu, &inputs));
     TF_LS_RETURN_IF_ERROR(CheckShape(dy, x.shape(), "dy"));
     const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
                                      inputs.weights.data());
     const T* const x_data = cpu->Read<T>(x);
-    const int64_t bytes = layer.ReserveBytes();
-    const void* reserve = saved.data();
-    if (saved.NumElements() == 0 && bytes > 0) {
-      void* const remade = cpu->cpu().arena->Allocate<unsigned char>(bytes);
-      layer.Forward(x_data, remade, cpu->cpu().arena->Allocate<T>(x.NumElements()));
-      reserve = remade;
-    } else {
-      TF_LS_RETURN_IF_ERROR(CheckShape(saved, {bytes}, "reserve"));
-    }
+    const void* reserve;
+    TF_LS_RETURN_IF_ERROR(
+        ReadReserve(cpu, layer, context->input(5), x_data, x.NumElements(), &reserve));
     Tensor* dx;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
     LayerGradients gradients;
