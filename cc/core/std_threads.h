@@ -14,10 +14,9 @@ class StdThreads : public Threads {
  public:
   explicit StdThreads(int count) : count_(count) {}
 
-  int count() const override { return count_; }
-
-  void ParallelFor(int64_t total, int64_t /*cost*/,
-                   const std::function<void(int64_t, int64_t)>& work) override {
+ protected:
+  void Share(int64_t total, int64_t /*cost*/,
+             const std::function<void(int64_t, int64_t)>& work) override {
     const int64_t share = (total + count_ - 1) / count_;
     std::vector<std::thread> threads;
     for (int64_t begin = share; begin < total; begin += share) {

@@ -1,14 +1,13 @@
 #include "cc/core/std_threads.h"
 
 #include <atomic>
+#include <stdexcept>
 #include <vector>
 
 #include "gtest/gtest.h"
 
 namespace tf_ls {
 namespace {
-
-TEST(StdThreadsTest, KnowsItsCount) { EXPECT_EQ(StdThreads(3).count(), 3); }
 
 TEST(StdThreadsTest, DoesEveryUnitOnce) {
   for (const int count : {1, 2, 3, 8}) {
@@ -26,6 +25,18 @@ TEST(StdThreadsTest, DoesEveryUnitOnce) {
       }
     }
   }
+}
+
+TEST(StdThreadsTest, HandsOnAnException) {
+  StdThreads threads(3);
+  const auto fail_at = [&](int64_t unit) {
+    threads.ParallelFor(9, 1, [&](int64_t begin, int64_t end) {
+      if (begin <= unit && unit < end) throw std::runtime_error("unit");
+    });
+  };
+  EXPECT_THROW(fail_at(0), std::runtime_error);
+  EXPECT_THROW(fail_at(8), std::runtime_error);
+  EXPECT_NO_THROW(fail_at(9));
 }
 
 }  // namespace

@@ -17,10 +17,9 @@ class TensorFlowThreads : public Threads {
   explicit TensorFlowThreads(tensorflow::OpKernelContext* context)
       : workers_(context->device()->tensorflow_cpu_worker_threads()->workers) {}
 
-  int count() const override { return workers_->NumThreads(); }
-
-  void ParallelFor(int64_t total, int64_t cost,
-                   const std::function<void(int64_t, int64_t)>& work) override {
+ protected:
+  void Share(int64_t total, int64_t cost,
+             const std::function<void(int64_t, int64_t)>& work) override {
     workers_->ParallelFor(total, cost, work);
   }
 
