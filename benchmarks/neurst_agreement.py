@@ -103,7 +103,9 @@ class Runs:
         command += ["--summary_steps", str(every), "--save_checkpoint_steps", str(steps)]
         log = self.run(command + (more or []), stock, threads)
         # NeurST logs the mean over all steps so far.
-        pairs = re.findall(r"'step': (\d+), 'loss': (?:[\w.]+\()?([\d.]+)", log)
+        pairs = re.findall(r"\{'step': (\d+), .*?'loss': (?:[\w.]+\()?([-+.\w]+)", log)
+        if len(pairs) != steps // every:
+            sys.exit(f"expected {steps // every} losses in NeurST's log, got {len(pairs)}")
         sums = [(int(step), int(step) * float(mean)) for step, mean in pairs]
         steps_and_sums = [(0, 0.0), *sums]
         return [

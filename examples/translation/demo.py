@@ -29,7 +29,7 @@ import yaml
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 
-DEFAULT_STEPS = 800
+DEFAULT_STEPS = 1200
 SAVE_STEPS = 100
 VALIDATION_STEPS = 400
 SUMMARY_STEPS = 20
