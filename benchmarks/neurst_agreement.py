@@ -6,8 +6,9 @@
 `--data` is the work folder of the demo (`make demo` once), whose corpus and subwords are used.
 
 losses: the same batches, the same seed, no dropout, through NeurST's own command line: stock NeurST
-on one thread and on two, and tf_ls on two. Two threads add floating-point numbers in another order
-than one; that difference is the yardstick for ours.
+on one thread, on two, and on two without oneDNN, and tf_ls on two. How far stock is from itself is
+the yardstick for tf_ls. (On two cores with TensorFlow 2.21 the number of threads changed nothing to
+the last bit; without oneDNN, TensorFlow adds floating-point numbers in another order.)
 
 curves: with dropout, whose masks cannot be the same: two seeds each of stock NeurST and of tf_ls,
 the loss while training, and the test set's BLEU.
@@ -50,11 +51,12 @@ def main() -> None:
 def compare_losses(runs: Runs, steps: int) -> None:
     rates = [f"--{stack}.{rate}=0.0" for stack in ("encoder", "decoder") for rate in RATES]
     losses = {
-        name: runs.train(name, stock, threads, seed=1, steps=steps, every=1, more=rates)
-        for name, stock, threads in (
-            ("stock, one thread", True, 1),
-            ("stock, two threads", True, 2),
-            ("tf_ls, two threads", False, 2),
+        name: runs.train(name, stock, threads, 1, steps, 1, more=rates, **variables)
+        for name, stock, threads, variables in (
+            ("stock, one thread", True, 1, {}),
+            ("stock, two threads", True, 2, {}),
+            ("stock without oneDNN", True, 2, {"TF_ENABLE_ONEDNN_OPTS": "0"}),
+            ("tf_ls, two threads", False, 2, {}),
         )
     }
     expected = losses["stock, one thread"]
@@ -94,6 +96,7 @@ class Runs:
         steps: int,
         every: int,
         more: list[str] | None = None,
+        **variables: str,
     ) -> list[float]:
         """Trains, and returns the mean loss of every `every` steps."""
         module = self.folder / f"seed_{seed}.py"
@@ -101,7 +104,7 @@ class Runs:
         command = [*COMMON, "--config_paths", f"{EXAMPLE / 'train.yml'},task.yml"]
         command += ["--model_dir", name, "--include", module.stem, "--train_steps", str(steps)]
         command += ["--summary_steps", str(every), "--save_checkpoint_steps", str(steps)]
-        log = self.run(command + (more or []), stock, threads)
+        log = self.run(command + (more or []), stock, threads, **variables)
         # NeurST logs the mean over all steps so far.
         pairs = re.findall(r"\{'step': (\d+), .*?'loss': (?:[\w.]+\()?([-+.\w]+)", log)
         if len(pairs) != steps // every:
@@ -119,8 +122,8 @@ class Runs:
         log = self.run([*command, "--model_dir", name, "--output_file", f"{name}.txt"], stock, 2)
         return float(re.findall(r"sacre_bleu=([\d.]+)", log)[-1])
 
-    def run(self, arguments: list[str], stock: bool, threads: int) -> str:
-        environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+    def run(self, arguments: list[str], stock: bool, threads: int, **variables: str) -> str:
+        environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3", **variables)
         environment["TF_NUM_INTRAOP_THREADS"] = str(threads)
         environment.pop("TF_LS_COMPUTE_DTYPE", None)
         environment.pop("TF_LS_DISABLE", None)
