@@ -8,7 +8,9 @@
 namespace tf_ls {
 namespace {
 
+using onednn::kDataType;
 using onednn::Product;
+using onednn::ProductCycles;
 using onednn::ProductShape;
 using DataType = dnnl::memory::data_type;
 
@@ -23,17 +25,6 @@ constexpr int64_t kColumnsPerTask = 256;
 // second-level cache.
 constexpr int64_t kGradientBlock = 128;
 constexpr int64_t kGradientRows = 256;
-
-// Float32 multiply-adds that a core does in a cycle, for telling whether sharing the work is worth
-// it.
-constexpr int64_t kFlopsPerCycle = 32;
-
-template <typename T>
-constexpr DataType kDataType = std::is_same<T, float>::value ? DataType::f32 : DataType::bf16;
-
-int64_t Cycles(int64_t m, int64_t k, int64_t n) {
-  return std::max<int64_t>(1, 2 * m * k * n / kFlopsPerCycle);
-}
 
 int64_t RowStride(const Weight& w) { return w.transposed ? 1 : w.outputs; }
 int64_t ColumnStride(const Weight& w) { return w.transposed ? w.inputs : 1; }
@@ -57,7 +48,7 @@ void MatMulFewRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, co
       AlignUp(kPlain ? 0 : std::max(inner->packed_bytes(), last->packed_bytes()));
   unsigned char* const packed = cpu.arena->Allocate<unsigned char>(task_bytes * tasks);
   cpu.threads->ParallelFor(
-      tasks, Cycles(rows, w.inputs, kColumnsPerTask), [&](int64_t begin, int64_t end) {
+      tasks, ProductCycles(rows, w.inputs, kColumnsPerTask), [&](int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
           const Product& product = task == tasks - 1 ? *last : *inner;
           const int64_t column = task * kColumnsPerTask;
@@ -84,7 +75,7 @@ void MatMulManyRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, c
   block->Pack(w.data, RowStride(w), ColumnStride(w), packed);
   const int64_t blocks = rows / kBlockRows;
   cpu.threads->ParallelFor(
-      blocks, Cycles(kBlockRows, w.inputs, w.outputs), [&](int64_t begin, int64_t end) {
+      blocks, ProductCycles(kBlockRows, w.inputs, w.outputs), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
           block->Run(x + i * kBlockRows * w.inputs, packed, bias, y + i * kBlockRows * w.outputs);
         }
@@ -115,7 +106,7 @@ void WeightGradientNative(const Cpu& cpu, const T* x, const T* dy, int64_t rows,
   }
   const int64_t row_blocks = (inputs + kGradientBlock - 1) / kGradientBlock;
   const int64_t column_blocks = (outputs + kGradientBlock - 1) / kGradientBlock;
-  const int64_t cost = Cycles(kGradientBlock, rows, kGradientBlock);
+  const int64_t cost = ProductCycles(kGradientBlock, rows, kGradientBlock);
   cpu.threads->ParallelFor(row_blocks * column_blocks, cost, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const int64_t input = task / column_blocks * kGradientBlock;

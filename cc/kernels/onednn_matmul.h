@@ -1,9 +1,11 @@
 #ifndef TF_LS_CC_KERNELS_ONEDNN_MATMUL_H_
 #define TF_LS_CC_KERNELS_ONEDNN_MATMUL_H_
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <tuple>
+#include <type_traits>
 
 #include "dnnl.hpp"
 
@@ -25,6 +27,17 @@ class SingleThread {
  private:
   const int threads_before_;
 };
+
+// oneDNN's name of T.
+template <typename T>
+constexpr dnnl::memory::data_type kDataType =
+    std::is_same<T, float>::value ? dnnl::memory::data_type::f32 : dnnl::memory::data_type::bf16;
+
+// Cycles that a product takes on one core, for telling whether sharing the work is worth it.
+inline int64_t ProductCycles(int64_t m, int64_t k, int64_t n) {
+  constexpr int64_t kFlopsPerCycle = 32;
+  return std::max<int64_t>(1, 2 * m * k * n / kFlopsPerCycle);
+}
 
 // C[m, n] = A[m, k] * B[k, n], as strided views of memory.
 struct ProductShape {

@@ -12,7 +12,9 @@
 namespace tf_ls {
 namespace {
 
+using onednn::kDataType;
 using onednn::Product;
+using onednn::ProductCycles;
 using DataType = dnnl::memory::data_type;
 
 constexpr int64_t kBlockRows = 64;
@@ -20,12 +22,7 @@ constexpr int64_t kSliceColumns = 2048;
 constexpr int64_t kGradientRows = 256;
 constexpr int64_t kGradientColumns = 256;
 
-template <typename T>
-constexpr DataType kDataType = std::is_same<T, float>::value ? DataType::f32 : DataType::bf16;
-
 int64_t Blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
-
-int64_t Cycles(int64_t m, int64_t k, int64_t n) { return std::max<int64_t>(1, m * k * n / 16); }
 
 // A buffer of this thread for a piece of the logits.
 template <typename T>
@@ -122,7 +119,7 @@ void Forward(const Cpu& cpu, const OutputProjectionShape& shape, const T* x, con
       MakeSlices<T>(cpu, shape, weights, /*backward=*/false, bias != nullptr);
   const int64_t blocks = Blocks(shape.rows, kBlockRows);
   const int64_t cost =
-      Cycles(kBlockRows, shape.hidden_size, std::min(kSliceColumns, shape.vocab_size));
+      ProductCycles(kBlockRows, shape.hidden_size, std::min(kSliceColumns, shape.vocab_size));
   cpu.threads->ParallelFor(blocks * slices.size(), cost, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
       const Slice& slice =
@@ -147,7 +144,7 @@ void InputGradient(const Cpu& cpu, const OutputProjectionShape& shape, const flo
   const std::vector<Slice> slices =
       MakeSlices<T>(cpu, shape, weights, /*backward=*/true, /*bias=*/false);
   const int64_t hidden = shape.hidden_size;
-  const int64_t cost = Cycles(kBlockRows, hidden, shape.vocab_size);
+  const int64_t cost = ProductCycles(kBlockRows, hidden, shape.vocab_size);
   cpu.threads->ParallelFor(Blocks(shape.rows, kBlockRows), cost, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * kBlockRows;
@@ -171,7 +168,7 @@ template <typename T>
 void WeightGradient(const Cpu& cpu, const OutputProjectionShape& shape, const T* x,
                     const T* dlogits, float* dweights, float* dbias) {
   const int64_t hidden = shape.hidden_size;
-  const int64_t cost = Cycles(shape.rows, hidden, kGradientColumns);
+  const int64_t cost = ProductCycles(shape.rows, hidden, kGradientColumns);
   cpu.threads->ParallelFor(
       Blocks(shape.vocab_size, kGradientColumns), cost, [&](int64_t begin, int64_t end) {
         for (int64_t task = begin; task < end; ++task) {
