@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cc/kernels/append_rows.h"
+#include "cc/kernels/row_access.h"
 
 namespace tf_ls {
 
@@ -17,9 +18,32 @@ void AppendRows(const Cpu& cpu, const T* x, int64_t batch, int64_t before, HeadR
   });
 }
 
+template <typename T>
+void AppendRowsGradient(const Cpu& cpu, const T* dy1, const T* dy2, int64_t batch, int64_t before,
+                        int64_t added, int64_t n, T* dx, HeadRows<T> drows) {
+  const int64_t length = before + added;
+  ForEachRow(cpu, batch * length, n, 1, [&](int64_t i) {
+    const int64_t sentence = i / length;
+    const int64_t position = i % length;
+    T* const to = position < before
+                      ? dx + (sentence * before + position) * n
+                      : drows.data + (sentence * added + position - before) * drows.stride;
+    float* const buffer = ThreadBuffer<0>(n);
+    const float* const a = ReadRow(dy1 + i * n, n, buffer);
+    const float* const b = ReadRow(dy2 + i * n, n, ThreadBuffer<1>(n));
+    float* const out = RowTarget(to, buffer);
+    row::Add(a, b, n, out);
+    WriteRow(out, n, to);
+  });
+}
+
 template void AppendRows(const Cpu&, const float*, int64_t, int64_t, HeadRows<const float>, int64_t,
                          int64_t, float*);
 template void AppendRows(const Cpu&, const bfloat16*, int64_t, int64_t, HeadRows<const bfloat16>,
                          int64_t, int64_t, bfloat16*);
+template void AppendRowsGradient(const Cpu&, const float*, const float*, int64_t, int64_t, int64_t,
+                                 int64_t, float*, HeadRows<float>);
+template void AppendRowsGradient(const Cpu&, const bfloat16*, const bfloat16*, int64_t, int64_t,
+                                 int64_t, int64_t, bfloat16*, HeadRows<bfloat16>);
 
 }  // namespace tf_ls

@@ -16,6 +16,31 @@ using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
+// Checks the inputs from x on, which begin at `first`; *keys becomes the shape of a cache that has
+// grown by x.
+Status CheckShapes(InferenceContext* c, int first, ShapeHandle* keys) {
+  int memories, weights;
+  TF_LS_RETURN_IF_ERROR(c->GetAttr("M", &memories));
+  TF_LS_RETURN_IF_ERROR(c->GetAttr("N", &weights));
+  if (memories != 0 && memories != 2) {
+    return InvalidArgument("memory must be a list of keys and values, or empty, got ", memories,
+                           " tensors");
+  }
+  ShapeHandle x, ignored;
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first), 3, &x));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 1), 4, keys));
+  TF_LS_RETURN_IF_ERROR(c->Merge(*keys, c->input(first + 2), keys));
+  for (int i = first + 3; i < first + 3 + memories; ++i)
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(i), 4, &ignored));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 3 + memories), 1, &ignored));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(first + 4 + memories), 0, &ignored));
+  TF_LS_RETURN_IF_ERROR(CheckWeightShapes(c, first + 5 + memories, weights, c->Dim(x, 2),
+                                          memories > 0, c->UnknownDim()));
+  DimensionHandle length;
+  TF_LS_RETURN_IF_ERROR(c->Add(c->Dim(*keys, 1), c->Dim(x, 1), &length));
+  return c->ReplaceDim(*keys, 1, length, keys);
+}
+
 REGISTER_OP("LSDecoderLayerStep")
     .Input("x: T")
     .Input("cache_keys: T")
@@ -36,31 +61,132 @@ REGISTER_OP("LSDecoderLayerStep")
     .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox'} = 'relu'")
     .Attr("epsilon: float = 1e-6")
     .SetShapeFn([](InferenceContext* c) {
-      int memories, weights;
-      TF_LS_RETURN_IF_ERROR(c->GetAttr("M", &memories));
-      TF_LS_RETURN_IF_ERROR(c->GetAttr("N", &weights));
-      if (memories != 0 && memories != 2) {
-        return InvalidArgument("memory must be a list of keys and values, or empty, got ", memories,
-                               " tensors");
-      }
-      ShapeHandle x, keys, ignored;
-      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &x));
-      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(1), 4, &keys));
-      TF_LS_RETURN_IF_ERROR(c->Merge(keys, c->input(2), &keys));
-      for (int i = 3; i < 3 + memories; ++i)
-        TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(i), 4, &ignored));
-      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(3 + memories), 1, &ignored));
-      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(4 + memories), 0, &ignored));
-      TF_LS_RETURN_IF_ERROR(
-          CheckWeightShapes(c, 5 + memories, weights, c->Dim(x, 2), memories > 0, c->UnknownDim()));
-      DimensionHandle length;
-      TF_LS_RETURN_IF_ERROR(c->Add(c->Dim(keys, 1), c->Dim(x, 1), &length));
-      TF_LS_RETURN_IF_ERROR(c->ReplaceDim(keys, 1, length, &keys));
-      c->set_output(0, x);
+      ShapeHandle keys;
+      TF_LS_RETURN_IF_ERROR(CheckShapes(c, 0, &keys));
+      c->set_output(0, c->input(0));
       c->set_output(1, keys);
       c->set_output(2, keys);
       return Status();
     });
+
+REGISTER_OP("LSDecoderLayerStepGrad")
+    .Input("dy: T")
+    .Input("dkeys: T")
+    .Input("dvalues: T")
+    .Input("x: T")
+    .Input("cache_keys: T")
+    .Input("cache_values: T")
+    .Input("memory: M * T")
+    .Input("memory_lengths: int32")
+    .Input("memory_lag: int32")
+    .Input("weights: N * W")
+    .Output("dx: T")
+    .Output("dcache_keys: T")
+    .Output("dcache_values: T")
+    .Output("dmemory: M * T")
+    .Output("dweights: N * W")
+    .Attr("T: {float, half, bfloat16}")
+    .Attr("W: {float, half, bfloat16} = DT_FLOAT")
+    .Attr("M: int >= 0")
+    .Attr("N: int >= 1")
+    .Attr("num_heads: int >= 1")
+    .Attr("pre_norm: bool = true")
+    .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox'} = 'relu'")
+    .Attr("epsilon: float = 1e-6")
+    .SetShapeFn([](InferenceContext* c) {
+      constexpr int kFirst = 3;
+      ShapeHandle keys, ignored;
+      TF_LS_RETURN_IF_ERROR(CheckShapes(c, kFirst, &keys));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(0), c->input(kFirst), &ignored));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(1), keys, &ignored));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(2), keys, &ignored));
+      int memories;
+      TF_LS_RETURN_IF_ERROR(c->GetAttr("M", &memories));
+      const int first_weight = kFirst + 5 + memories;
+      for (int i = 0; i < 3 + memories; ++i) c->set_output(i, c->input(kFirst + i));
+      for (int i = 0; first_weight + i < c->num_inputs(); ++i)
+        c->set_output(3 + memories + i, c->input(first_weight + i));
+      return Status();
+    });
+
+// The inputs that forward and gradient share.
+template <typename T>
+struct Inputs {
+  LayerOptions options;
+  const Tensor* x;
+  const Tensor* cache_keys;
+  const Tensor* cache_values;
+  OpInputList memory;
+  ProjectedMemory<T> projected;
+  LayerWeights weights;
+
+  Status Read(OpKernelContext* context, const LayerOptions& attributes, CpuContext* cpu) {
+    options = attributes;
+    TF_LS_RETURN_IF_ERROR(context->input("x", &x));
+    TF_LS_RETURN_IF_ERROR(context->input("cache_keys", &cache_keys));
+    TF_LS_RETURN_IF_ERROR(context->input("cache_values", &cache_values));
+    TF_LS_RETURN_IF_ERROR(CheckRank(*x, 3, "x"));
+    TF_LS_RETURN_IF_ERROR(CheckRank(*cache_keys, 4, "cache_keys"));
+    options.hidden_size = x->dim_size(2);
+    TF_LS_RETURN_IF_ERROR(CheckShape(*cache_keys, Heads(cached()), "cache_keys"));
+    TF_LS_RETURN_IF_ERROR(CheckShape(*cache_values, Heads(cached()), "cache_values"));
+    TF_LS_RETURN_IF_ERROR(context->input_list("memory", &memory));
+    if (memory.size() > 0) TF_LS_RETURN_IF_ERROR(ReadMemory(context, cpu));
+    return weights.Read(context, cpu, &options);
+  }
+
+  int64_t batch() const { return x->dim_size(0); }
+  int64_t cached() const { return cache_keys->dim_size(1); }
+  int64_t added() const { return x->dim_size(1); }
+  TensorShape Heads(int64_t rows) const {
+    return {batch(), rows, options.num_heads, options.head_size()};
+  }
+  TensorShape GrownCache() const { return Heads(cached() + added()); }
+  KeysAndValues<const T*> Cache(CpuContext* cpu) const {
+    return {cpu->Read<T>(*cache_keys), cpu->Read<T>(*cache_values)};
+  }
+
+  DecoderStep<Cpu, T> MakeStep(const Cpu& cpu) const {
+    return {cpu,           options, batch(),
+            cached(),      added(), memory.size() > 0 ? &projected : nullptr,
+            weights.data()};
+  }
+
+ private:
+  Status ReadMemory(OpKernelContext* context, CpuContext* cpu) {
+    TF_LS_RETURN_IF_ERROR(CheckRank(memory[0], 4, "memory keys"));
+    projected.length = memory[0].dim_size(1);
+    TF_LS_RETURN_IF_ERROR(CheckShape(memory[0], Heads(projected.length), "memory keys"));
+    TF_LS_RETURN_IF_ERROR(CheckShape(memory[1], Heads(projected.length), "memory values"));
+    const Tensor *lengths, *lag;
+    TF_LS_RETURN_IF_ERROR(context->input("memory_lengths", &lengths));
+    TF_LS_RETURN_IF_ERROR(context->input("memory_lag", &lag));
+    TF_LS_RETURN_IF_ERROR(CheckShape(*lengths, {batch()}, "memory_lengths"));
+    projected.lengths = lengths->flat<int32_t>().data();
+    for (int64_t i = 0; i < batch(); ++i) {
+      if (projected.lengths[i] < 0 || projected.lengths[i] > projected.length) {
+        return InvalidArgument("memory length ", i, " must be from 0 to ", projected.length,
+                               ", got ", projected.lengths[i]);
+      }
+    }
+    TF_LS_RETURN_IF_ERROR(ReadLag(*lag, &projected.lag));
+    projected.projected = {cpu->Read<T>(memory[0]), cpu->Read<T>(memory[1])};
+    return ReadMemorySize(context);
+  }
+
+  // The memory's own size shows only in the weights that would project it.
+  Status ReadMemorySize(OpKernelContext* context) {
+    constexpr int kKvKernel = 10;
+    OpInputList inputs;
+    TF_LS_RETURN_IF_ERROR(context->input_list("weights", &inputs));
+    if (inputs.size() <= kKvKernel) {
+      return InvalidArgument("a layer with cross-attention has 20 weights, got ", inputs.size());
+    }
+    TF_LS_RETURN_IF_ERROR(CheckRank(inputs[kKvKernel], 2, "cross-attention kv kernel"));
+    options.memory_size = inputs[kKvKernel].dim_size(0);
+    return Status();
+  }
+};
 
 template <typename TensorType>
 class DecoderLayerStepOp : public CpuKernel {
@@ -73,77 +199,71 @@ class DecoderLayerStepOp : public CpuKernel {
 
  protected:
   Status Run(OpKernelContext* context, CpuContext* cpu) override {
-    const Tensor& x = context->input(0);
-    const Tensor& keys = context->input(1);
-    const Tensor& values = context->input(2);
-    TF_LS_RETURN_IF_ERROR(CheckRank(x, 3, "x"));
-    TF_LS_RETURN_IF_ERROR(CheckRank(keys, 4, "cache_keys"));
-    const int64_t batch = x.dim_size(0);
-    const int64_t added = x.dim_size(1);
-    const int64_t length = keys.dim_size(1);
-    LayerOptions options = options_;
-    options.hidden_size = x.dim_size(2);
-    const auto heads = [&](int64_t rows) {
-      return TensorShape({batch, rows, options.num_heads, options.head_size()});
-    };
-    TF_LS_RETURN_IF_ERROR(CheckShape(keys, heads(length), "cache_keys"));
-    TF_LS_RETURN_IF_ERROR(CheckShape(values, heads(length), "cache_values"));
-
-    OpInputList memories;
-    TF_LS_RETURN_IF_ERROR(context->input_list("memory", &memories));
-    ProjectedMemory<T> memory;
-    if (memories.size() > 0) {
-      TF_LS_RETURN_IF_ERROR(CheckRank(memories[0], 4, "memory keys"));
-      memory.length = memories[0].dim_size(1);
-      TF_LS_RETURN_IF_ERROR(CheckShape(memories[0], heads(memory.length), "memory keys"));
-      TF_LS_RETURN_IF_ERROR(CheckShape(memories[1], heads(memory.length), "memory values"));
-      const Tensor& lengths = context->input(5);
-      TF_LS_RETURN_IF_ERROR(CheckShape(lengths, {batch}, "memory_lengths"));
-      memory.lengths = lengths.flat<int32_t>().data();
-      for (int64_t i = 0; i < batch; ++i) {
-        if (memory.lengths[i] < 0 || memory.lengths[i] > memory.length) {
-          return InvalidArgument("memory length ", i, " must be from 0 to ", memory.length,
-                                 ", got ", memory.lengths[i]);
-        }
-      }
-      TF_LS_RETURN_IF_ERROR(ReadLag(context->input(6), &memory.lag));
-      memory.keys = cpu->Read<T>(memories[0]);
-      memory.values = cpu->Read<T>(memories[1]);
-      TF_LS_RETURN_IF_ERROR(ReadMemorySize(context, &options));
-    }
-    LayerWeights weights;
-    TF_LS_RETURN_IF_ERROR(weights.Read(context, cpu, &options));
-
-    Tensor *y, *new_keys, *new_values;
-    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &y));
-    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, heads(length + added), &new_keys));
-    TF_LS_RETURN_IF_ERROR(context->allocate_output(2, heads(length + added), &new_values));
-    const DecoderStep<Cpu, T> step(cpu->cpu(), options, batch, added, weights.data());
-    step.Run(cpu->Read<T>(x),
-             {cpu->Read<T>(keys), cpu->Read<T>(values), length, cpu->Write<T>(new_keys),
-              cpu->Write<T>(new_values)},
-             memories.size() > 0 ? &memory : nullptr, cpu->Write<T>(y));
+    Inputs<T> inputs;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, options_, cpu));
+    Tensor *y, *keys, *values;
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, inputs.x->shape(), &y));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, inputs.GrownCache(), &keys));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(2, inputs.GrownCache(), &values));
+    inputs.MakeStep(cpu->cpu())
+        .Forward(cpu->Read<T>(*inputs.x), inputs.Cache(cpu),
+                 {cpu->Write<T>(keys), cpu->Write<T>(values)}, cpu->Write<T>(y));
     return Status();
   }
 
  private:
-  // The memory's own size shows only in the weights that would project it.
-  static Status ReadMemorySize(OpKernelContext* context, LayerOptions* options) {
-    constexpr int kKvKernel = 10;
-    OpInputList weights;
-    TF_LS_RETURN_IF_ERROR(context->input_list("weights", &weights));
-    if (weights.size() <= kKvKernel) {
-      return InvalidArgument("a layer with cross-attention has 20 weights, got ", weights.size());
+  LayerOptions options_;
+};
+
+template <typename TensorType>
+class DecoderLayerStepGradOp : public CpuKernel {
+  using T = typename ComputeType<TensorType>::type;
+
+ public:
+  explicit DecoderLayerStepGradOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+    OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
+  }
+
+ protected:
+  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+    Inputs<T> inputs;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, options_, cpu));
+    const Tensor& dy = context->input(0);
+    const Tensor& dkeys = context->input(1);
+    const Tensor& dvalues = context->input(2);
+    TF_LS_RETURN_IF_ERROR(CheckShape(dy, inputs.x->shape(), "dy"));
+    TF_LS_RETURN_IF_ERROR(CheckShape(dkeys, inputs.GrownCache(), "dkeys"));
+    TF_LS_RETURN_IF_ERROR(CheckShape(dvalues, inputs.GrownCache(), "dvalues"));
+
+    Tensor *dx, *dcache_keys, *dcache_values;
+    const TensorShape& cache = inputs.cache_keys->shape();
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, inputs.x->shape(), &dx));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, cache, &dcache_keys));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(2, cache, &dcache_values));
+    KeysAndValues<T*> dmemory = {};
+    if (inputs.memory.size() > 0) {
+      const TensorShape& shape = inputs.memory[0].shape();
+      Tensor *dmemory_keys, *dmemory_values;
+      TF_LS_RETURN_IF_ERROR(context->allocate_output(3, shape, &dmemory_keys));
+      TF_LS_RETURN_IF_ERROR(context->allocate_output(4, shape, &dmemory_values));
+      dmemory = {cpu->Write<T>(dmemory_keys), cpu->Write<T>(dmemory_values)};
     }
-    TF_LS_RETURN_IF_ERROR(CheckRank(weights[kKvKernel], 2, "cross-attention kv kernel"));
-    options->memory_size = weights[kKvKernel].dim_size(0);
+    LayerGradients gradients;
+    TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, cpu));
+    inputs.MakeStep(cpu->cpu())
+        .Backward(cpu->Read<T>(*inputs.x), inputs.Cache(cpu), cpu->Read<T>(dy),
+                  {cpu->Read<T>(dkeys), cpu->Read<T>(dvalues)}, cpu->Write<T>(dx),
+                  {cpu->Write<T>(dcache_keys), cpu->Write<T>(dcache_values)}, dmemory,
+                  gradients.data());
     return Status();
   }
 
+ private:
   LayerOptions options_;
 };
 
 TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayerStep", DecoderLayerStepOp);
+TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayerStepGrad", DecoderLayerStepGradOp);
 
 }  // namespace
 }  // namespace tf_ls

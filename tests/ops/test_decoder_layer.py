@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reference import assert_close
 
 from tf_ls import ops
+from tf_ls.ops.library import library
 
 HIDDEN, FILTER, HEADS, MEMORY = 24, 40, 3, 20
 LENGTHS, MEMORY_LENGTHS = [7, 1, 5, 9, 2], [4, 6, 1, 11, 3]
@@ -202,19 +203,18 @@ def test_gradient_is_the_derivative():
 # One step at a time ------------------------------------------------------------------------------
 
 
-def decode(x, memory, weights, *, steps, heads=HEADS, memory_lag=None, **options):
+def decode(x, memory, memory_lengths, weights, *, steps, heads=HEADS, memory_lag=None, **options):
     """Returns the outputs of ops.decoder_layer_step over pieces of x of the given sizes."""
     batch, hidden = x.shape[0], x.shape[-1]
     keys = values = tf.zeros([batch, 0, heads, hidden // heads], x.dtype)
-    memory_keys = memory_values = memory_lengths = None
+    memory_keys = memory_values = None
     if memory is not None:
         kernel, bias = (tf.cast(w, tf.float64) for w in weights[10:12])
-        flat = tf.cast(memory.values, tf.float64) @ kernel + bias
+        flat = tf.cast(memory, tf.float64) @ kernel + bias
         shape = [batch, -1, heads, hidden // heads]
         memory_keys, memory_values = (
             tf.cast(tf.reshape(t, shape), x.dtype) for t in tf.split(flat, 2, axis=-1)
         )
-        memory_lengths = tf.constant(memory.lengths, tf.int32)
     outputs, done = [], 0
     for step in steps:
         y, keys, values = ops.decoder_layer_step(
@@ -246,7 +246,14 @@ def test_steps_are_the_layer(dtype, pre_norm, memory_lengths, steps):
     memory = memory_lengths and random_batch(rng, memory_lengths, MEMORY, dtype=dtype)
     weights = reference.decoder_weights(rng, HIDDEN, FILTER, memory and MEMORY)
     options = {"pre_norm": pre_norm, "activation": "gelu"}
-    output = decode(tf.constant(x, dtype), memory, weights, steps=steps, **options)
+    output = decode(
+        tf.constant(x, dtype),
+        memory and tf.constant(memory.values, dtype),
+        memory_lengths,
+        weights,
+        steps=steps,
+        **options,
+    )
     expected = []
     for b in range(3):
         seen = memory and memory.values[b, : memory_lengths[b]]
@@ -259,7 +266,8 @@ def test_steps_with_wait_k():
     x = rng.normal(size=[3, 5, HIDDEN]).astype(np.float32)
     memory = random_batch(rng, [4, 6, 1], MEMORY)
     weights = reference.decoder_weights(rng, HIDDEN, FILTER, MEMORY)
-    output = decode(tf.constant(x), memory, weights, steps=[1] * 5, memory_lag=2)
+    values = tf.constant(memory.values)
+    output = decode(tf.constant(x), values, [4, 6, 1], weights, steps=[1] * 5, memory_lag=2)
     for b in range(3):
         seen = memory.values[b, : memory.lengths[b]]
         expected = reference.decoder_layer(x[b], seen, weights, HEADS, memory_lag=2)
@@ -268,7 +276,82 @@ def test_steps_with_wait_k():
 
 def test_step_of_an_empty_batch():
     weights = reference.decoder_weights(np.random.default_rng(0), HIDDEN, FILTER)
-    assert decode(tf.zeros([0, 1, HIDDEN]), None, weights, steps=[1]).shape == [0, 1, HIDDEN]
+    x = tf.zeros([0, 1, HIDDEN])
+    assert decode(x, None, None, weights, steps=[1]).shape == [0, 1, HIDDEN]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pre_norm", [True, False], ids=["pre_norm", "post_norm"])
+@pytest.mark.parametrize(
+    ("memory_lengths", "memory_lag"),
+    [(None, None), ([4, 6, 1], None), ([4, 6, 1], 2)],
+    ids=["no_memory", "memory", "wait_k"],
+)
+@pytest.mark.parametrize("steps", [[1] * 5, [2, 3]], ids=str)
+def test_gradient_through_steps_is_the_layers(dtype, pre_norm, memory_lengths, memory_lag, steps):
+    rng = np.random.default_rng(0)
+    values = [rounded(rng.normal(size=[3, 5, HIDDEN]), dtype)]
+    if memory_lengths:
+        values.append(random_batch(rng, memory_lengths, MEMORY, dtype=dtype).values)
+    weights = reference.decoder_weights(rng, HIDDEN, FILTER, memory_lengths and MEMORY)
+    options = {"pre_norm": pre_norm, "activation": "gelu", "memory_lag": memory_lag}
+    cotangent = rounded(rng.normal(size=[3, 5, HIDDEN]), dtype)
+
+    def gradients(decoder, inputs, parameters, cotangent):
+        with tf.GradientTape() as tape:
+            tape.watch([*inputs, *parameters])
+            output = decoder(inputs[0], inputs[1] if memory_lengths else None, parameters)
+        return tape.gradient(output, [*inputs, *parameters], cotangent)
+
+    @tf.function
+    def in_steps(x, memory, parameters):
+        return decode(x, memory, memory_lengths, parameters, steps=steps, **options)
+
+    def at_once(x, memory, parameters):
+        return reference.decoder_layer_tf(
+            x, [5] * 3, memory, memory_lengths, parameters, HEADS, **options
+        )
+
+    actual = gradients(
+        in_steps,
+        [tf.constant(v, dtype) for v in values],
+        [tf.constant(w) for w in weights],
+        tf.constant(cotangent, dtype),
+    )
+    expected = gradients(
+        at_once,
+        [tf.constant(v, tf.float64) for v in values],
+        [tf.constant(w, tf.float64) for w in weights],
+        tf.constant(cotangent, tf.float64),
+    )
+    for i, (gradient, want) in enumerate(zip(actual, expected)):
+        assert_close(gradient, want, dtype, f"gradient {i}")
+
+
+def test_gradients_of_the_caches():
+    rng = np.random.default_rng(0)
+    weights = reference.decoder_weights(rng, 6, 5, 4)
+
+    def function(x, keys, values, memory_keys, memory_values, *parameters):
+        y, new_keys, new_values = ops.decoder_layer_step(
+            x,
+            keys,
+            values,
+            memory_keys,
+            memory_values,
+            tf.constant([3, 1]),
+            parameters,
+            num_heads=2,
+            activation="tanh",
+        )
+        outputs = [y, new_keys, new_values]
+        return tf.concat([tf.reshape(output, [-1]) for output in outputs], axis=0)
+
+    arguments = [rng.normal(size=[2, 2, 6])] + [rng.normal(size=[2, 3, 2, 3]) for _ in range(4)]
+    arguments = [tf.constant(a, tf.float32) for a in [*arguments, *weights]]
+    theoretical, numerical = tf.test.compute_gradient(function, arguments, delta=1e-2)
+    for i, (actual, want) in enumerate(zip(theoretical, numerical)):
+        assert reference.relative_error(actual, want) < 5e-3, i
 
 
 def test_static_shapes_of_a_step():
@@ -425,6 +508,23 @@ def test_bad_memory_lengths_in_a_step(lengths):
 def test_cache_of_another_dtype():
     with pytest.raises(BadDtype):
         step(cache_keys=tf.zeros([2, 3, 2, 4], tf.float16))
+
+
+@pytest.mark.parametrize("name", ["dy", "dkeys", "dvalues"])
+def test_bad_shape_in_the_gradient_of_a_step(name):
+    good = {"dy": [2, 1, 8], "dkeys": [2, 4, 2, 4], "dvalues": [2, 4, 2, 4]}
+    inputs = good_step()
+    memory = [inputs.pop("memory_keys"), inputs.pop("memory_values")]
+
+    def gradient(**changes):
+        cotangents = {key: tf.zeros(shape) for key, shape in {**good, **changes}.items()}
+        return library.ops.ls_decoder_layer_step_grad(
+            **cotangents, **inputs, memory=memory, memory_lag=5
+        )
+
+    gradient()
+    with pytest.raises(BadInput):
+        gradient(**{name: [2, 3, 2, 4]})
 
 
 def test_step_with_memory_keys_alone():

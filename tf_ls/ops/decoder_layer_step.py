@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_ls.ops.layer_attributes import NO_LAG, check_layer
+from tf_ls.ops.layer_attributes import NO_LAG, check_layer, structure_attributes
 from tf_ls.ops.library import library
 
 
@@ -25,7 +25,7 @@ def decoder_layer_step(
     epsilon: float = 1e-6,
     memory_lag: tf.Tensor | int | None = None,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Continues sentences whose keys and values so far are cached. It has no gradient.
+    """Continues sentences whose keys and values so far are cached.
 
     Args:
         x: [B, n, H], the next n positions; float32, float16 or bfloat16.
@@ -39,7 +39,8 @@ def decoder_layer_step(
         num_heads, pre_norm, activation, epsilon: as for `decoder_layer`.
 
     Returns:
-        The output [B, n, H], and keys and values [B, P + n, heads, H / heads].
+        The output [B, n, H], and keys and values [B, P + n, heads, H / heads]. All inputs have
+        gradients, also through the cache; those of the unused kv weights are zero.
 
     Raises:
         tf.errors.InvalidArgumentError: if shapes do not fit each other.
@@ -68,8 +69,24 @@ def decoder_layer_step(
 
 
 @tf.RegisterGradient("LSDecoderLayerStep")
-def _decoder_layer_step_gradient(op: tf.Operation, *_):
-    raise LookupError(
-        "decoder_layer_step, which decodes with a cache, has no gradient; train with decoder_layer"
-        " on whole sentences."
+def _decoder_layer_step_gradient(
+    op: tf.Operation, dy: tf.Tensor, dkeys: tf.Tensor, dvalues: tf.Tensor
+):
+    x, cache_keys, cache_values, *memory, memory_lengths, memory_lag = op.inputs[
+        : 5 + op.get_attr("M")
+    ]
+    gradients = library.ops.ls_decoder_layer_step_grad(
+        dy=dy,
+        dkeys=dkeys,
+        dvalues=dvalues,
+        x=x,
+        cache_keys=cache_keys,
+        cache_values=cache_values,
+        memory=memory,
+        memory_lengths=memory_lengths,
+        memory_lag=memory_lag,
+        weights=op.inputs[5 + op.get_attr("M") :],
+        **structure_attributes(op),
     )
+    dcache = [gradients.dcache_keys, gradients.dcache_values]
+    return [gradients.dx, *dcache, *gradients.dmemory, None, None, *gradients.dweights]

@@ -35,8 +35,13 @@ def check_layer(weights: Sequence[tf.Tensor], num_heads: int, activation: str) -
     return "gelu" if activation == "gelu_approx" else activation
 
 
-def gradient_attributes(op: tf.Operation, *more: str) -> dict[str, Any]:
-    """The attributes of a layer's operation that its gradient takes too."""
-    attributes = {name: op.get_attr(name) for name in (*_STRUCTURE, *_DROPOUT, *more)}
+def structure_attributes(op: tf.Operation) -> dict[str, Any]:
+    """The attributes of a layer's operation that say what the layer is."""
+    attributes = {name: op.get_attr(name) for name in _STRUCTURE}
     attributes["activation"] = tf.compat.as_str(attributes["activation"])
     return attributes
+
+
+def gradient_attributes(op: tf.Operation, *more: str) -> dict[str, Any]:
+    """The attributes of a layer's operation that its gradient takes too."""
+    return structure_attributes(op) | {name: op.get_attr(name) for name in (*_DROPOUT, *more)}
