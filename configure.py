@@ -11,6 +11,7 @@ Environment variables that override what is found:
     TF_LS_PYTHON       the Python whose TensorFlow is built against
     TF_LS_BAZEL        the bazel or bazelisk to use
     TF_LS_ONEDNN       folder with include/dnnl.h and lib/libdnnl.so.3
+    TF_LS_CUDA         folder of a CUDA toolkit; empty: build for CPUs only
     TF_LS_OUTPUT_BASE  where Bazel keeps what it has built
 """
 
@@ -34,6 +35,7 @@ DEFAULT_OUTPUT = WORKSPACE / ".tf_ls_configure.bazelrc"
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 9), (3, 12)
 OLDEST_TENSORFLOW, NEWEST_TENSORFLOW = (2, 12), (2, 21)
+OLDEST_TENSORFLOW_FOR_GPU = (2, 18)  # the first with cuDNN 9
 NEWEST_BAZEL = 7
 
 # Distributions that contain the module `tensorflow`.
@@ -116,6 +118,12 @@ class TensorFlow:
 class OneDnn:
     include: str
     library: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Cuda:
+    root: str
+    runtime: str  # libcudart_static.a
 
 
 @dataclasses.dataclass(frozen=True)
@@ -264,6 +272,33 @@ def _onednn_files_of_this_process() -> list[Path]:
     return files
 
 
+def find_cuda(tensorflow: TensorFlow) -> Optional[Cuda]:
+    """The toolkit of TF_LS_CUDA, of nvcc on the path, or in its usual place.
+
+    None where there is none, where TF_LS_CUDA is empty, or where TensorFlow is older than what the
+    GPU code needs.
+    """
+    if tensorflow.minor < OLDEST_TENSORFLOW_FOR_GPU:
+        return None
+    named = os.environ.get("TF_LS_CUDA")
+    if named == "":
+        return None
+    nvcc = shutil.which("nvcc")
+    roots = [Path(nvcc).resolve().parent.parent] if nvcc else []
+    roots = [Path(named)] if named else [*roots, Path("/usr/local/cuda")]
+    for root in roots:
+        for folder in ("lib64", "targets/x86_64-linux/lib", "lib"):
+            runtime = root / folder / "libcudart_static.a"
+            if (root / "bin/nvcc").exists() and runtime.exists():
+                return Cuda(root=str(root), runtime=str(runtime))
+    if named:
+        raise ConfigurationError(
+            f"TF_LS_CUDA={named} is no CUDA toolkit with bin/nvcc and libcudart_static.a. Name one,"
+            " or set TF_LS_CUDA to nothing to build for CPUs only."
+        )
+    return None
+
+
 def find_bazel() -> Bazel:
     how_to_get = (
         f"install it (Debian and Ubuntu: apt-get install {DEBIAN_PACKAGES}; elsewhere: bazelisk,"
@@ -331,7 +366,7 @@ def output_base(tensorflow: TensorFlow) -> Path:
     return cache / "tf_ls" / "bazel" / f"{checkout}-tf{_dotted(tensorflow.minor)}"
 
 
-def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, bazel: Bazel) -> str:
+def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, cuda: Optional[Cuda], bazel: Bazel) -> str:
     """The text of the generated configuration."""
     variables = {
         "TF_LS_TENSORFLOW_INCLUDE": tensorflow.include,
@@ -341,11 +376,15 @@ def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, bazel: Bazel) -> str:
         "TF_LS_ONEDNN_LIBRARY": onednn.library,
         **find_gtest(),
     }
+    if cuda:
+        variables |= {"TF_LS_CUDA": cuda.root, "TF_LS_CUDA_RUNTIME": cuda.runtime}
     lines = [
         f"# Written by configure.py for TensorFlow {tensorflow.version} of {tensorflow.python}.",
         f'startup --output_base="{output_base(tensorflow)}"',
     ]
     lines += [f'build --repo_env={name}="{value}"' for name, value in variables.items()]
+    if cuda:
+        lines.append("build --define=tf_ls_cuda=true")
     if tensorflow.cxx11_abi != 1:  # 1 is every supported compiler's default.
         lines.append(f"build --cxxopt=-D_GLIBCXX_USE_CXX11_ABI={tensorflow.cxx11_abi}")
     if bazel.is_debian:
@@ -355,7 +394,9 @@ def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, bazel: Bazel) -> str:
     return "\n".join(lines) + "\n"
 
 
-def find_all(python: Optional[str] = None) -> tuple[TensorFlow, OneDnn, Bazel]:
+def find_all(
+    python: Optional[str] = None,
+) -> tuple[TensorFlow, OneDnn, Optional[Cuda], Bazel]:
     """What the build needs.
 
     Raises:
@@ -371,12 +412,14 @@ def find_all(python: Optional[str] = None) -> tuple[TensorFlow, OneDnn, Bazel]:
         )
     bazel = find_bazel()
     tensorflow = find_tensorflow(python or find_python())
-    return tensorflow, find_onednn(tensorflow.python), bazel
+    return tensorflow, find_onednn(tensorflow.python), find_cuda(tensorflow), bazel
 
 
-def write_bazelrc(output: Path, tensorflow: TensorFlow, onednn: OneDnn, bazel: Bazel) -> None:
+def write_bazelrc(
+    output: Path, tensorflow: TensorFlow, onednn: OneDnn, cuda: Optional[Cuda], bazel: Bazel
+) -> None:
     """Writes the generated configuration, unless it is there already."""
-    text = bazelrc(tensorflow, onednn, bazel)
+    text = bazelrc(tensorflow, onednn, cuda, bazel)
     output.parent.mkdir(parents=True, exist_ok=True)
     if not output.exists() or output.read_text() != text:
         output.write_text(text)
@@ -388,12 +431,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="file to write")
     arguments = parser.parse_args()
     try:
-        tensorflow, onednn, bazel = find_all(arguments.python)
+        tensorflow, onednn, cuda, bazel = find_all(arguments.python)
     except ConfigurationError as error:
         sys.exit(f"configure.py: {error}")
-    write_bazelrc(arguments.output, tensorflow, onednn, bazel)
+    write_bazelrc(arguments.output, tensorflow, onednn, cuda, bazel)
     print(f"TensorFlow  {tensorflow.version} ({tensorflow.distribution}) of {tensorflow.python}")
     print(f"oneDNN      {onednn.library}")
+    print(f"CUDA        {cuda.root if cuda else 'none: for CPUs only'}")
     print(f"Bazel       {bazel.path}{' (Debian)' if bazel.is_debian else ''}")
     print(
         f"GoogleTest  {find_gtest().get('TF_LS_GTEST_LIBRARY', 'not found (only for bazel test)')}"

@@ -46,11 +46,11 @@ def _fail(error: configure.ConfigurationError) -> None:
 def build_library(package: Path) -> None:
     """Builds the operation library and puts it, with oneDNN, into the folder `package`."""
     try:
-        tensorflow, onednn, bazel = configure.find_all()
+        tensorflow, onednn, cuda, bazel = configure.find_all()
     except configure.ConfigurationError as error:
         _fail(error)
     rc = ROOT / "build" / f"tf{tensorflow.minor[0]}.{tensorflow.minor[1]}.bazelrc"
-    configure.write_bazelrc(rc, tensorflow, onednn, bazel)
+    configure.write_bazelrc(rc, tensorflow, onednn, cuda, bazel)
     command = [bazel.path, f"--bazelrc={rc}"]
     environment = configure.clean_environment()
     print(f"Building {LIBRARY_TARGET} for TensorFlow {tensorflow.version}", flush=True)

@@ -10,6 +10,8 @@ _VARIABLES = [
     "TF_LS_TENSORFLOW_VERSION",
     "TF_LS_ONEDNN_INCLUDE",
     "TF_LS_ONEDNN_LIBRARY",
+    "TF_LS_CUDA",
+    "TF_LS_CUDA_RUNTIME",
     "TF_LS_GTEST_INCLUDE",
     "TF_LS_GTEST_LIBRARY",
     "TF_LS_GTEST_MAIN_LIBRARY",
@@ -38,7 +40,7 @@ _installed_package = repository_rule(
 )
 
 def installed_repositories():
-    """Declares @local_tensorflow, @onednn and @gtest."""
+    """Declares @local_tensorflow, @onednn, @cuda and @gtest."""
     _installed_package(
         name = "local_tensorflow",
         build_file = "//third_party/local_tensorflow:BUILD.tpl",
@@ -55,6 +57,16 @@ def installed_repositories():
         links = {
             "TF_LS_ONEDNN_INCLUDE": "include",
             "TF_LS_ONEDNN_LIBRARY": "libdnnl.so.3",
+        },
+    )
+    _installed_package(
+        name = "cuda",
+        build_file = "//third_party/cuda:BUILD.tpl",
+        how_to_get = "CUDA is not configured: name the folder of a CUDA toolkit in TF_LS_CUDA and run " +
+                     "`python configure.py` again.",
+        links = {
+            "TF_LS_CUDA": "root",
+            "TF_LS_CUDA_RUNTIME": "libcudart_static.a",
         },
     )
     _installed_package(

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "cc/core/host_device.h"
+
 namespace tf_ls {
 
 // Philox 4x32-10, a counter-based random number generator: Salmon et al., "Parallel random numbers:
@@ -17,7 +19,7 @@ struct Philox {
   static constexpr int kRounds = 10;
 
   // Replaces a counter by its four random words.
-  static void Generate(uint64_t key, uint32_t counter[4]) {
+  TF_LS_HOST_DEVICE static void Generate(uint64_t key, uint32_t counter[4]) {
     uint32_t key0 = static_cast<uint32_t>(key);
     uint32_t key1 = static_cast<uint32_t>(key >> 32);
     for (int round = 0; round < kRounds; ++round) {
@@ -52,9 +54,9 @@ struct Dropout {
   uint64_t seed = 0;
   DropoutSite site = DropoutSite::kStandalone;
 
-  bool active() const { return rate > 0.0f; }
-  float scale() const { return rate < 1.0f ? 1.0f / (1.0f - rate) : 0.0f; }
-  uint32_t threshold() const {
+  TF_LS_HOST_DEVICE bool active() const { return rate > 0.0f; }
+  TF_LS_HOST_DEVICE float scale() const { return rate < 1.0f ? 1.0f / (1.0f - rate) : 0.0f; }
+  TF_LS_HOST_DEVICE uint32_t threshold() const {
     return rate < 1.0f ? static_cast<uint32_t>(static_cast<double>(rate) * 4294967296.0)
                        : 0xffffffffu;
   }

@@ -5,6 +5,7 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 
 namespace tf_ls {
 
@@ -20,10 +21,16 @@ struct Moments {
 template <typename T>
 void LayerNorm(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma,
                const float* beta, float epsilon, T* y, const Moments& moments);
+template <typename T>
+void LayerNorm(const Gpu& gpu, const T* x, int64_t rows, int64_t n, const float* gamma,
+               const float* beta, float epsilon, T* y, const Moments& moments);
 
 // The same from moments that are known.
 template <typename T>
 void LayerNormFromMoments(const Cpu& cpu, const T* x, int64_t rows, int64_t n, const float* gamma,
+                          const float* beta, const Moments& moments, T* y);
+template <typename T>
+void LayerNormFromMoments(const Gpu& gpu, const T* x, int64_t rows, int64_t n, const float* gamma,
                           const float* beta, const Moments& moments, T* y);
 
 // Writes dx (plus `residual_gradient`, if not null), dgamma, dbeta. dx may be dy or
@@ -31,6 +38,10 @@ void LayerNormFromMoments(const Cpu& cpu, const T* x, int64_t rows, int64_t n, c
 // number of threads.
 template <typename T>
 void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, int64_t n,
+                       const float* gamma, const Moments& moments, const T* residual_gradient,
+                       T* dx, float* dgamma, float* dbeta);
+template <typename T>
+void LayerNormGradient(const Gpu& gpu, const T* dy, const T* x, int64_t rows, int64_t n,
                        const float* gamma, const Moments& moments, const T* residual_gradient,
                        T* dx, float* dgamma, float* dbeta);
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cc/testing/closeness.h"
-#include "cc/testing/test_cpu.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -16,15 +16,20 @@ namespace {
 using test::Close;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
 
 constexpr float kEpsilon = 1e-6f;
 
-template <typename T>
+template <typename DeviceAndType>
 class LayerNormTest : public ::testing::Test {
  protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
+
   // Rows of n numbers with all that goes in, and what the formulas give in double precision.
   struct Problem {
     Problem(int64_t rows, int64_t n)
@@ -77,7 +82,13 @@ class LayerNormTest : public ::testing::Test {
   struct Result {
     explicit Result(const Problem& problem, int threads = 2)
         : problem(problem),
-          cpu(threads),
+          test_device(threads),
+          device(test_device),
+          x(problem.x),
+          dy(problem.dy),
+          residual(problem.residual),
+          gamma(problem.gamma),
+          beta(problem.beta),
           mean(Unwritten<float>(problem.rows)),
           inverse_deviation(Unwritten<float>(problem.rows)),
           y(Unwritten<T>(problem.rows * problem.n)),
@@ -87,49 +98,51 @@ class LayerNormTest : public ::testing::Test {
 
     Moments moments() { return {mean.data(), inverse_deviation.data()}; }
 
-    void Forward(const T* x, T* out) {
-      LayerNorm(cpu, x, problem.rows, problem.n, problem.gamma.data(), problem.beta.data(),
-                kEpsilon, out, moments());
+    void Forward(const T* in, T* out) {
+      LayerNorm(device, in, problem.rows, problem.n, gamma.data(), beta.data(), kEpsilon, out,
+                moments());
     }
-    void FromMoments(const T* x, T* out) {
-      LayerNormFromMoments(cpu, x, problem.rows, problem.n, problem.gamma.data(),
-                           problem.beta.data(), moments(), out);
+    void FromMoments(const T* in, T* out) {
+      LayerNormFromMoments(device, in, problem.rows, problem.n, gamma.data(), beta.data(),
+                           moments(), out);
     }
-    void Backward(const T* dy, const T* residual, T* out) {
-      LayerNormGradient(cpu, dy, problem.x.data(), problem.rows, problem.n, problem.gamma.data(),
-                        moments(), residual, out, dgamma.data(), dbeta.data());
+    void Backward(const T* gradient, const T* residual_gradient, T* out) {
+      LayerNormGradient(device, gradient, x.data(), problem.rows, problem.n, gamma.data(),
+                        moments(), residual_gradient, out, dgamma.data(), dbeta.data());
     }
     void Run() {
-      Forward(problem.x.data(), y.data());
-      Backward(problem.dy.data(), nullptr, dx.data());
+      Forward(x.data(), y.data());
+      Backward(dy.data(), nullptr, dx.data());
     }
 
     const Problem& problem;
-    const TestCpu cpu;
-    std::vector<float> mean, inverse_deviation;
-    std::vector<T> y, dx;
-    std::vector<float> dgamma, dbeta;
+    const typename Testing<Device>::Instance test_device;
+    const Device& device;
+    const Numbers<T> x, dy, residual;
+    const Numbers<float> gamma, beta;
+    Numbers<float> mean, inverse_deviation;
+    Numbers<T> y, dx;
+    Numbers<float> dgamma, dbeta;
   };
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(LayerNormTest, Types);
+TYPED_TEST_SUITE(LayerNormTest, test::DeviceTypes);
 
 TYPED_TEST(LayerNormTest, AgreesWithTheFormulas) {
   for (const int64_t rows : {1, 2, 64, 65, 150}) {
-    for (const int64_t n : {2, 3, 16, 17, 100, 300}) {
+    for (const int64_t n : {2, 3, 16, 17, 100, 300, 512, 1000, 1025, 2100, 5000}) {
       SCOPED_TRACE(std::to_string(rows) + " rows of " + std::to_string(n));
       const typename TestFixture::Problem problem(rows, n);
       typename TestFixture::Result result(problem);
       result.Run();
-      const double tolerance = std::is_same<TypeParam, float>::value ? 1e-5 : 4e-3;
-      EXPECT_TRUE(Close(result.mean, problem.mean, 1e-5));
-      EXPECT_TRUE(Close(result.inverse_deviation, problem.inverse_deviation, 1e-5));
-      EXPECT_TRUE(Close(result.y, problem.y, tolerance));
-      EXPECT_TRUE(Close(result.dgamma, problem.dgamma, 1e-5));
-      EXPECT_TRUE(Close(result.dbeta, problem.dbeta, 1e-5));
+      const double tolerance = std::is_same<typename TestFixture::T, float>::value ? 1e-5 : 4e-3;
+      EXPECT_TRUE(Close(result.mean.host(), problem.mean, 1e-5));
+      EXPECT_TRUE(Close(result.inverse_deviation.host(), problem.inverse_deviation, 1e-5));
+      EXPECT_TRUE(Close(result.y.host(), problem.y, tolerance));
+      EXPECT_TRUE(Close(result.dgamma.host(), problem.dgamma, 1e-5));
+      EXPECT_TRUE(Close(result.dbeta.host(), problem.dbeta, 1e-5));
       if (n > 2) {  // the gradient of two numbers is next to nothing, the rest of large terms
-        EXPECT_TRUE(Close(result.dx, problem.dx, 2 * tolerance));
+        EXPECT_TRUE(Close(result.dx.host(), problem.dx, 2 * tolerance));
       }
     }
   }
@@ -139,62 +152,63 @@ TYPED_TEST(LayerNormTest, OfOneNumberIsBeta) {
   const typename TestFixture::Problem problem(5, 1);
   typename TestFixture::Result result(problem);
   result.Run();
-  EXPECT_TRUE(Close(result.y, std::vector<float>(5, problem.beta[0])));
-  EXPECT_TRUE(Close(result.dx, std::vector<float>(5, 0.0f), 1e-4));
+  EXPECT_TRUE(Close(result.y.host(), std::vector<float>(5, problem.beta[0])));
+  EXPECT_TRUE(Close(result.dx.host(), std::vector<float>(5, 0.0f), 1e-4));
 }
 
 TYPED_TEST(LayerNormTest, IsTheSameFromKnownMoments) {
   const typename TestFixture::Problem problem(70, 33);
   typename TestFixture::Result result(problem);
-  result.Forward(problem.x.data(), result.y.data());
-  auto again = Unwritten<TypeParam>(70 * 33);
-  result.FromMoments(problem.x.data(), again.data());
-  EXPECT_TRUE(Identical(again, result.y));
+  result.Forward(result.x.data(), result.y.data());
+  auto again = result.dx;
+  result.FromMoments(result.x.data(), again.data());
+  EXPECT_TRUE(Identical(again.host(), result.y.host()));
 }
 
 TYPED_TEST(LayerNormTest, WorksInPlace) {
   const typename TestFixture::Problem problem(70, 33);
   typename TestFixture::Result result(problem);
   result.Run();
-  auto over_x = problem.x;
+  auto over_x = result.x;
   result.Forward(over_x.data(), over_x.data());
-  EXPECT_TRUE(Identical(over_x, result.y));
-  auto over_dy = problem.dy;
+  EXPECT_TRUE(Identical(over_x.host(), result.y.host()));
+  auto over_dy = result.dy;
   result.Backward(over_dy.data(), nullptr, over_dy.data());
-  EXPECT_TRUE(Identical(over_dy, result.dx));
+  EXPECT_TRUE(Identical(over_dy.host(), result.dx.host()));
 }
 
 TYPED_TEST(LayerNormTest, GradientAddsThatOfTheResidual) {
   const typename TestFixture::Problem problem(70, 33);
   typename TestFixture::Result result(problem);
-  result.Forward(problem.x.data(), result.y.data());
-  result.Backward(problem.dy.data(), problem.residual.data(), result.dx.data());
+  result.Forward(result.x.data(), result.y.data());
+  result.Backward(result.dy.data(), result.residual.data(), result.dx.data());
   auto expected = problem.dx;
   for (size_t i = 0; i < expected.size(); ++i) expected[i] += Value(problem.residual[i]);
-  EXPECT_TRUE(Close(result.dx, expected));
+  EXPECT_TRUE(Close(result.dx.host(), expected));
 
-  auto over_residual = problem.residual;
-  result.Backward(problem.dy.data(), over_residual.data(), over_residual.data());
-  EXPECT_TRUE(Identical(over_residual, result.dx));
-  auto over_dy = problem.dy;
-  result.Backward(over_dy.data(), problem.residual.data(), over_dy.data());
-  EXPECT_TRUE(Identical(over_dy, result.dx));
+  auto over_residual = result.residual;
+  result.Backward(result.dy.data(), over_residual.data(), over_residual.data());
+  EXPECT_TRUE(Identical(over_residual.host(), result.dx.host()));
+  auto over_dy = result.dy;
+  result.Backward(over_dy.data(), result.residual.data(), over_dy.data());
+  EXPECT_TRUE(Identical(over_dy.host(), result.dx.host()));
 }
 
 TYPED_TEST(LayerNormTest, OfARowOfZerosIsBeta) {
   const typename TestFixture::Problem problem(1, 20);
   typename TestFixture::Result result(problem);
-  const std::vector<TypeParam> zeros(20);
+  const typename TestFixture::template Numbers<typename TestFixture::T> zeros(
+      std::vector<typename TestFixture::T>(20));
   result.Forward(zeros.data(), result.y.data());
-  EXPECT_TRUE(Close(result.y, problem.beta));
+  EXPECT_TRUE(Close(result.y.host(), problem.beta));
 }
 
 TYPED_TEST(LayerNormTest, TakesNoRows) {
   const typename TestFixture::Problem problem(0, 20);
   typename TestFixture::Result result(problem);
   result.Run();
-  EXPECT_TRUE(Identical(result.dgamma, std::vector<float>(20, 0.0f)));
-  EXPECT_TRUE(Identical(result.dbeta, std::vector<float>(20, 0.0f)));
+  EXPECT_TRUE(Identical(result.dgamma.host(), std::vector<float>(20, 0.0f)));
+  EXPECT_TRUE(Identical(result.dbeta.host(), std::vector<float>(20, 0.0f)));
 }
 
 TYPED_TEST(LayerNormTest, DoesNotDependOnTheNumberOfThreads) {
@@ -202,10 +216,10 @@ TYPED_TEST(LayerNormTest, DoesNotDependOnTheNumberOfThreads) {
   typename TestFixture::Result one(problem, 1), three(problem, 3);
   one.Run();
   three.Run();
-  EXPECT_TRUE(Identical(one.y, three.y));
-  EXPECT_TRUE(Identical(one.dx, three.dx));
-  EXPECT_TRUE(Identical(one.dgamma, three.dgamma));
-  EXPECT_TRUE(Identical(one.dbeta, three.dbeta));
+  EXPECT_TRUE(Identical(one.y.host(), three.y.host()));
+  EXPECT_TRUE(Identical(one.dx.host(), three.dx.host()));
+  EXPECT_TRUE(Identical(one.dgamma.host(), three.dgamma.host()));
+  EXPECT_TRUE(Identical(one.dbeta.host(), three.dbeta.host()));
 }
 
 }  // namespace

@@ -28,7 +28,9 @@ double RelativeError(const std::vector<A>& a, const std::vector<B>& b) {
 
 // What computing in float32 and rounding the result to T once may cost.
 template <typename T>
-constexpr double kTolerance = std::is_same<T, float>::value ? 2e-6 : 4e-3;
+constexpr double kTolerance = std::is_same<T, float>::value     ? 2e-6
+                              : std::is_same<T, float16>::value ? 5e-4
+                                                                : 4e-3;
 
 template <typename A, typename B>
 ::testing::AssertionResult Close(const std::vector<A>& actual, const std::vector<B>& expected,

@@ -7,16 +7,19 @@
 #include <vector>
 
 #include "cc/core/bfloat16.h"
+#include "cc/core/float16.h"
 
 namespace tf_ls {
 namespace test {
 
 inline double Value(double x) { return x; }
 inline double Value(float x) { return x; }
+inline double Value(float16 x) { return ToFloat(x); }
 inline double Value(bfloat16 x) { return ToFloat(x); }
 
 inline void Assign(double value, double* x) { *x = value; }
 inline void Assign(double value, float* x) { *x = static_cast<float>(value); }
+inline void Assign(double value, float16* x) { *x = ToFloat16(static_cast<float>(value)); }
 inline void Assign(double value, bfloat16* x) { *x = ToBfloat16(static_cast<float>(value)); }
 
 // Numbers of another type, rounded where it is narrower.

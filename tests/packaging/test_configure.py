@@ -136,14 +136,14 @@ def onednn():
 
 
 def test_bazelrc_of_debian_overrides_repositories(tensorflow, onednn):
-    text = configure.bazelrc(tensorflow, onednn, configure.Bazel("/usr/bin/bazel", None))
+    text = configure.bazelrc(tensorflow, onednn, None, configure.Bazel("/usr/bin/bazel", None))
     assert "--override_repository=rules_cc=" in text
     assert "bzlmod" not in text
 
 
 @pytest.mark.parametrize("version", [(6, 5), (7, 4)])
 def test_bazelrc_of_others_overrides_nothing(tensorflow, onednn, version):
-    text = configure.bazelrc(tensorflow, onednn, configure.Bazel("bazelisk", version))
+    text = configure.bazelrc(tensorflow, onednn, None, configure.Bazel("bazelisk", version))
     assert "--override_repository" not in text
     assert "common --noenable_bzlmod" in text
     assert 'TF_LS_TENSORFLOW_INCLUDE="/tf/include"' in text
@@ -151,8 +151,47 @@ def test_bazelrc_of_others_overrides_nothing(tensorflow, onednn, version):
 
 def test_bazelrc_old_abi(tensorflow, onednn):
     old = configure.dataclasses.replace(tensorflow, cxx11_abi=0)
-    text = configure.bazelrc(old, onednn, configure.Bazel("bazel", (6, 5)))
+    text = configure.bazelrc(old, onednn, None, configure.Bazel("bazel", (6, 5)))
     assert "build --cxxopt=-D_GLIBCXX_USE_CXX11_ABI=0" in text
+
+
+@pytest.fixture
+def toolkit(tmp_path):
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "lib64").mkdir()
+    (tmp_path / "bin/nvcc").touch()
+    (tmp_path / "lib64/libcudart_static.a").touch()
+    return tmp_path
+
+
+def test_finds_the_cuda_that_is_named(tensorflow, toolkit, monkeypatch):
+    monkeypatch.setenv("TF_LS_CUDA", str(toolkit))
+    cuda = configure.find_cuda(tensorflow)
+    assert cuda == configure.Cuda(str(toolkit), str(toolkit / "lib64/libcudart_static.a"))
+
+
+def test_cuda_can_be_refused(tensorflow, monkeypatch):
+    monkeypatch.setenv("TF_LS_CUDA", "")
+    assert configure.find_cuda(tensorflow) is None
+
+
+def test_old_tensorflow_gets_no_cuda(tensorflow, toolkit, monkeypatch):
+    monkeypatch.setenv("TF_LS_CUDA", str(toolkit))
+    old = configure.dataclasses.replace(tensorflow, version="2.17.1")
+    assert configure.find_cuda(old) is None
+
+
+def test_named_cuda_that_is_none(tensorflow, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_LS_CUDA", str(tmp_path))
+    with pytest.raises(configure.ConfigurationError, match=r"is no CUDA toolkit with bin/nvcc"):
+        configure.find_cuda(tensorflow)
+
+
+def test_bazelrc_with_cuda(tensorflow, onednn):
+    cuda = configure.Cuda("/cuda", "/cuda/lib64/libcudart_static.a")
+    text = configure.bazelrc(tensorflow, onednn, cuda, configure.Bazel("bazel", (6, 5)))
+    assert "build --define=tf_ls_cuda=true" in text
+    assert 'TF_LS_CUDA="/cuda"' in text
 
 
 def test_output_bases_differ_by_tensorflow(tensorflow, monkeypatch):
