@@ -2,6 +2,7 @@
 #define TF_LS_CC_CORE_GPU_H_
 
 #include "cc/core/arena.h"
+#include "cc/core/weight_casts.h"
 
 struct CUstream_st;
 
@@ -14,6 +15,8 @@ struct Gpu {
   Arena* arena;
   // Whether float32 products may round their factors to TF32 (10 bits behind the point).
   bool allow_tf32 = false;
+  // Weights that are cast already; others are cast where they are used.
+  const WeightCasts* weight_casts = nullptr;
 };
 
 }  // namespace tf_ls

@@ -5,6 +5,7 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 
 namespace tf_ls {
 
@@ -30,6 +31,11 @@ void MatMul(const Cpu& cpu, const float* x, int64_t rows, const Weight& weight, 
             bool accumulate, float* y);
 void MatMul(const Cpu& cpu, const bfloat16* x, int64_t rows, const Weight& weight,
             const float* bias, bool accumulate, bfloat16* y);
+// cuBLASLt does the product, with the bias in its epilogue. Weights are cast to T before, unless
+// gpu.weight_casts has them.
+template <typename T>
+void MatMul(const Gpu& gpu, const T* x, int64_t rows, const Weight& weight, const float* bias,
+            bool accumulate, T* y);
 
 // dw[inputs, outputs] = x[rows, inputs]^T * dy[rows, outputs], in float32 whatever T is.
 //
@@ -39,6 +45,9 @@ void MatMulWeightGradient(const Cpu& cpu, const float* x, const float* dy, int64
                           int64_t inputs, int64_t outputs, float* dw);
 void MatMulWeightGradient(const Cpu& cpu, const bfloat16* x, const bfloat16* dy, int64_t rows,
                           int64_t inputs, int64_t outputs, float* dw);
+template <typename T>
+void MatMulWeightGradient(const Gpu& gpu, const T* x, const T* dy, int64_t rows, int64_t inputs,
+                          int64_t outputs, float* dw);
 
 }  // namespace tf_ls
 

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cc/testing/closeness.h"
-#include "cc/testing/test_cpu.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -15,20 +15,41 @@ namespace tf_ls {
 namespace {
 
 using test::Close;
-using test::Convert;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
 
-// Weights are rounded to bfloat16 where the processor multiplies that.
+// Weights are rounded to T where the processor multiplies that.
 template <typename T>
-constexpr double kProductTolerance = std::is_same<T, float>::value ? 2e-6 : 1e-2;
+constexpr double kProductTolerance = std::is_same<T, float>::value     ? 2e-6
+                                     : std::is_same<T, float16>::value ? 1e-3
+                                                                       : 1e-2;
 
-template <typename T>
+template <typename DeviceAndType>
 class MatMulTest : public ::testing::Test {
  protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
+
+  static std::vector<T> Multiply(const std::vector<T>& x, int64_t rows, const std::vector<float>& w,
+                                 int64_t inputs, int64_t outputs, bool transposed,
+                                 const std::vector<float>* bias, bool accumulate,
+                                 const std::vector<T>& before, int threads = 2) {
+    const typename Testing<Device>::Instance device(threads);
+    const Numbers<T> in(x);
+    const Numbers<float> weight(w);
+    const Numbers<float> shift(bias == nullptr ? std::vector<float>() : *bias);
+    Numbers<T> y(before);
+    MatMul(static_cast<const Device&>(device), in.data(), rows,
+           Weight{weight.data(), inputs, outputs, transposed},
+           bias == nullptr ? nullptr : shift.data(), accumulate, y.data());
+    return y.host();
+  }
+
   struct Options {
     bool transposed = false;
     bool bias = false;
@@ -55,9 +76,9 @@ class MatMulTest : public ::testing::Test {
         expected[i * outputs + j] = sum;
       }
     }
-    auto y = options.accumulate ? before : Unwritten<T>(rows * outputs);
-    MatMul(TestCpu(), x.data(), rows, Weight{w.data(), inputs, outputs, options.transposed},
-           options.bias ? bias.data() : nullptr, options.accumulate, y.data());
+    const auto y =
+        Multiply(x, rows, w, inputs, outputs, options.transposed, options.bias ? &bias : nullptr,
+                 options.accumulate, options.accumulate ? before : Unwritten<T>(rows * outputs));
     EXPECT_TRUE(Close(y, expected, kProductTolerance<T>));
   }
 
@@ -66,6 +87,8 @@ class MatMulTest : public ::testing::Test {
                  std::to_string(outputs));
     const auto x = Random<T>(rows * inputs, 5);
     const auto dy = Random<T>(rows * outputs, 6);
+    const typename Testing<Device>::Instance device;
+    const Numbers<T> in(x), gradient(dy);
     std::vector<double> expected(inputs * outputs, 0.0);
     for (int64_t i = 0; i < rows; ++i) {
       for (int64_t p = 0; p < inputs; ++p) {
@@ -74,14 +97,14 @@ class MatMulTest : public ::testing::Test {
         }
       }
     }
-    auto dw = Unwritten<float>(inputs * outputs);
-    MatMulWeightGradient(TestCpu(), x.data(), dy.data(), rows, inputs, outputs, dw.data());
-    EXPECT_TRUE(Close(dw, expected)) << "float32 sums of exact products, whatever T is";
+    Numbers<float> dw(Unwritten<float>(inputs * outputs));
+    MatMulWeightGradient(static_cast<const Device&>(device), in.data(), gradient.data(), rows,
+                         inputs, outputs, dw.data());
+    EXPECT_TRUE(Close(dw.host(), expected)) << "float32 sums of exact products, whatever T is";
   }
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(MatMulTest, Types);
+TYPED_TEST_SUITE(MatMulTest, test::DeviceTypes);
 
 TEST(WeightTest, TransposesWithoutMoving) {
   const float data[6] = {};
@@ -129,22 +152,24 @@ TYPED_TEST(MatMulTest, TakesNoRows) {
 }
 
 TYPED_TEST(MatMulTest, DoesNotDependOnTheNumberOfThreads) {
+  using T = typename TestFixture::T;
   const auto w = Random<float>(33 * 600, 7);
-  const auto x = Random<TypeParam>(200 * 33, 8);
   for (const int64_t rows : {30, 200}) {
-    std::vector<TypeParam> one(rows * 600), three(rows * 600);
-    MatMul(TestCpu(1), x.data(), rows, Weight{w.data(), 33, 600}, nullptr, false, one.data());
-    MatMul(TestCpu(3), x.data(), rows, Weight{w.data(), 33, 600}, nullptr, false, three.data());
-    EXPECT_TRUE(Identical(one, three));
+    const auto x = Random<T>(rows * 33, 8);
+    const auto with_threads = [&](int threads) {
+      return TestFixture::Multiply(x, rows, w, 33, 600, false, nullptr, false,
+                                   Unwritten<T>(rows * 600), threads);
+    };
+    EXPECT_TRUE(Identical(with_threads(1), with_threads(3)));
   }
 }
 
 TYPED_TEST(MatMulTest, PropagatesNaN) {
-  auto x = Random<TypeParam>(70 * 5, 9);
+  using T = typename TestFixture::T;
+  auto x = Random<T>(70 * 5, 9);
   test::Assign(std::numeric_limits<double>::quiet_NaN(), &x[66 * 5 + 1]);
   const auto w = Random<float>(5 * 7, 10);
-  std::vector<TypeParam> y(70 * 7);
-  MatMul(TestCpu(), x.data(), 70, Weight{w.data(), 5, 7}, nullptr, false, y.data());
+  const auto y = TestFixture::Multiply(x, 70, w, 5, 7, false, nullptr, false, Unwritten<T>(70 * 7));
   for (int64_t i = 0; i < 70 * 7; ++i) EXPECT_EQ(std::isnan(Value(y[i])), i / 7 == 66) << i;
 }
 
