@@ -3,12 +3,14 @@
 def _cuda_objects_impl(ctx):
     contexts = [dep[CcInfo].compilation_context for dep in ctx.attr.deps]
     headers = depset(ctx.files.hdrs, transitive = [context.headers for context in contexts])
-    architectures = ctx.var.get("tf_ls_cuda_architectures", "75,80,86,90a")
+    # Of what is in both lists one pass of the compiler makes both.
+    architectures = ctx.var.get("tf_ls_cuda_architectures", "75,80,86,90a").split(",")
+    virtual = ctx.var.get("tf_ls_cuda_ptx", "75,90").split(",")
     flags = []
-    for architecture in architectures.split(","):
-        flags.append("-gencode=arch=compute_%s,code=sm_%s" % (architecture, architecture))
-    for virtual in ctx.var.get("tf_ls_cuda_ptx", "75,90").split(","):
-        flags.append("-gencode=arch=compute_%s,code=compute_%s" % (virtual, virtual))
+    for architecture in architectures + [v for v in virtual if v not in architectures]:
+        codes = ["sm_" + architecture] if architecture in architectures else []
+        codes += ["compute_" + architecture] if architecture in virtual else []
+        flags.append("-gencode=arch=compute_%s,code=[%s]" % (architecture, ",".join(codes)))
     objects = []
     for src in ctx.files.srcs:
         object = ctx.actions.declare_file(src.basename.split(".")[0] + ".cu.pic.o")
