@@ -269,13 +269,18 @@ def step_losses(output: str) -> list[float]:
     return [later - earlier for earlier, later in zip(sums, sums[1:])]
 
 
-def read_checkpoint(model_dir: Path) -> dict[str, object]:
-    """The variables of the newest checkpoint in `model_dir`, as name: array. Imports TensorFlow."""
+def read_checkpoint(model_dir: Path, step: Optional[int] = None) -> dict[str, object]:
+    """The variables of a checkpoint in `model_dir`, as name: array. Imports TensorFlow.
+
+    step: when it was written; the newest unless told.
+    """
     import tensorflow as tf
 
     path = tf.train.latest_checkpoint(str(model_dir))
     if path is None:
         raise AssertionError(f"no checkpoint in {model_dir}")
+    if step is not None:
+        path = re.sub(r"\d+$", str(step), path)
     variables = {}
     for name, _ in tf.train.list_variables(path):
         if not name.startswith("_") and not name.startswith("save_counter"):

@@ -1,8 +1,9 @@
 """Lets NeurST 0.1.2 run on TensorFlow 2.12 to 2.21.
 
 NeurST was written for TensorFlow 2.3 to 2.5. Each function here supplies one thing that it asks
-for and that newer versions moved or dropped, looks first whether it is missing, and may be called
-again. `mend_tensorflow` goes before `import neurst`, `mend_neurst` after it.
+for and that newer versions moved or dropped, or that it gave up there itself, looks first whether
+it is missing, and may be called again. `mend_tensorflow` goes before `import neurst`,
+`mend_neurst` after it.
 """
 
 import importlib
@@ -37,6 +38,8 @@ def mend_tensorflow() -> None:
 def mend_neurst() -> None:
     """Mends what is inside NeurST itself, after its import."""
     accept_positional_inner_optimizer()
+    accumulate_and_freeze()
+    aggregate_before_clipping()
 
 
 def _installed(module: str) -> bool:
@@ -214,3 +217,46 @@ def accept_positional_inner_optimizer() -> None:
         initialize(self, inner_optimizer=inner_optimizer, **kwargs)
 
     optimizer_class.__init__ = __init__
+
+
+def accumulate_and_freeze() -> None:
+    """update_cycle and freeze_variables: the trainer ignores both from TensorFlow 2.5 on.
+
+    Only on TensorFlow 2.3 and 2.4 does it build the model that knows them, out of private parts of
+    Keras. It is made to take its TensorFlow for 2.4, and `TrainingModel` for that model; nothing
+    else in it asks for a version.
+    """
+    import tensorflow as tf
+    from neurst.exps import trainer
+
+    from tf_ls.neurst.training_model import TrainingModel
+
+    if trainer.GradAccumKerasModel is TrainingModel:
+        return
+    parse = trainer.LooseVersion
+    trainer.LooseVersion = lambda version: parse("2.4" if version == tf.__version__ else version)
+    trainer.GradAccumKerasModel = TrainingModel
+
+
+def aggregate_before_clipping() -> None:
+    """Clipping takes whole gradients, and Horovod and BytePS reduce float32 ones too.
+
+    NeurST reduces gradients over workers together with scaling the loss, for float16; for float32
+    it hands back the optimizer as it came, and each worker trains a model of its own.
+    """
+    from neurst.training import training_utils
+    from neurst.utils import compat
+
+    from tf_ls.neurst.aggregation import prepare_optimizer
+
+    finish = training_utils.handle_fp16_and_distributed_optimizer
+    if hasattr(finish, "prepares_optimizer"):
+        return
+
+    def handle_fp16_and_distributed_optimizer(optimizer, lr_schedule, hvd_backend=None):
+        reduced = compat.CUSTOM_GLOBAL_FLOATX == "float16"
+        prepare_optimizer(optimizer, None if reduced else hvd_backend)
+        return finish(optimizer, lr_schedule, hvd_backend)
+
+    handle_fp16_and_distributed_optimizer.prepares_optimizer = True
+    training_utils.handle_fp16_and_distributed_optimizer = handle_fp16_and_distributed_optimizer
