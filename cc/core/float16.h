@@ -9,28 +9,29 @@
 namespace tf_ls {
 
 // IEEE 754's half precision: 1 sign, 5 exponent, 10 fraction bits. Same bits as TensorFlow's and
-// CUDA's type. Only GPU kernels compute with it.
+// CUDA's type. Only GPU kernels compute with it; the CPU reads tables of it.
 struct float16 {
   uint16_t bits;
 };
 
-// The conversions of the CPU, for tests: simple rather than fast.
-
+// Written without float32 subnormals on the way, which TensorFlow's threads flush to zero: small
+// numbers of a table would be lost.
 inline float ToFloat(float16 value) {
-  const int exponent = (value.bits >> 10) & 31;
-  const int fraction = value.bits & 1023;
-  float magnitude;
-  if (exponent == 31) {
-    magnitude = fraction == 0 ? INFINITY : NAN;
-  } else if (exponent == 0) {
-    magnitude = std::ldexp(static_cast<float>(fraction), -24);
-  } else {
-    magnitude = std::ldexp(static_cast<float>(1024 + fraction), exponent - 25);
-  }
-  return std::copysign(magnitude, (value.bits & 0x8000u) != 0 ? -1.0f : 1.0f);
+  const uint32_t exponent = value.bits & 0x7c00u;
+  const uint32_t fraction = value.bits & 0x3ffu;
+  const float subnormal = static_cast<float>(static_cast<int32_t>(fraction)) * 0x1p-24f;
+  uint32_t bits;
+  std::memcpy(&bits, &subnormal, sizeof(bits));
+  const uint32_t bias = exponent == 0x7c00u ? 224u << 23 : 112u << 23;  // infinity stays infinite
+  bits = exponent == 0 ? bits : ((exponent | fraction) << 13) + bias;
+  bits |= static_cast<uint32_t>(value.bits & 0x8000u) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof(result));
+  return result;
 }
 
-// Rounds to nearest, ties to even; what is too large becomes infinite, a NaN stays one.
+// Rounds to nearest, ties to even; what is too large becomes infinite, a NaN stays one. For tests:
+// simple rather than fast.
 inline float16 ToFloat16(float value) {
   const uint16_t sign = std::signbit(value) ? 0x8000u : 0u;
   const float magnitude = std::fabs(value);

@@ -27,6 +27,24 @@ TEST(Float16Test, KnowsSomeNumbers) {
   EXPECT_EQ(ToFloat(float16{0xfc00}), -INFINITY);
 }
 
+TEST(Float16Test, HasTheValueThatItsBitsSay) {
+  for (uint32_t bits = 0; bits <= 0xffff; ++bits) {
+    const int exponent = (bits >> 10) & 0x1f;
+    if (exponent == 0x1f) continue;
+    const int fraction = bits & 0x3ff;
+    const double magnitude =
+        exponent == 0 ? std::ldexp(fraction, -24) : std::ldexp(1024 + fraction, exponent - 25);
+    ASSERT_EQ(ToFloat(float16{static_cast<uint16_t>(bits)}),
+              bits & 0x8000 ? -magnitude : magnitude);
+  }
+}
+
+TEST(Float16Test, KeepsNaN) {
+  for (uint32_t bits = 0x7c01; bits <= 0x7fff; ++bits) {
+    ASSERT_TRUE(std::isnan(ToFloat(float16{static_cast<uint16_t>(bits)})));
+  }
+}
+
 TEST(Float16Test, RoundsToNearestTiesToEven) {
   for (uint32_t bits = 0; bits < 0x7bff; ++bits) {
     const float below = ToFloat(float16{static_cast<uint16_t>(bits)});

@@ -44,6 +44,7 @@ enum class DropoutSite : uint32_t {
   kCrossAttentionOutput = 4,
   kActivation = 5,
   kFfnOutput = 6,
+  kEmbedding = 7,
 };
 
 // One mask: the random number of element (row, column) is word column % 4 of counter (column / 4,

@@ -16,6 +16,10 @@ inline const float* ReadRow(const bfloat16* x, int64_t n, float* buffer) {
   row::Load(x, n, buffer);
   return buffer;
 }
+inline const float* ReadRow(const float16* x, int64_t n, float* buffer) {
+  row::Load(x, n, buffer);
+  return buffer;
+}
 
 // Where to put a row before WriteRow brings it to its place.
 inline float* RowTarget(float* y, float* /*buffer*/) { return y; }

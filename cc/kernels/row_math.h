@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cc/core/bfloat16.h"
+#include "cc/core/float16.h"
 #include "cc/core/philox.h"
 #include "cc/kernels/activation_kind.h"
 
@@ -14,12 +15,17 @@ namespace tf_ls {
 namespace row {
 
 void Load(const bfloat16* from, int64_t n, float* to);
+void Load(const float16* from, int64_t n, float* to);
 void Store(const float* from, int64_t n, bfloat16* to);
 
 // y = a + b
 void Add(const float* a, const float* b, int64_t n, float* y);
 // y = a * b
 void Multiply(const float* a, const float* b, int64_t n, float* y);
+// y = a * factor
+void Scale(const float* a, float factor, int64_t n, float* y);
+// y = a * factor + b
+void ScaleAdd(const float* a, float factor, const float* b, int64_t n, float* y);
 // y = a + b * c
 void MultiplyAdd(const float* a, const float* b, const float* c, int64_t n, float* y);
 

@@ -132,6 +132,11 @@ TF_LS_MULTIVERSION void Load(const bfloat16* from, int64_t n, float* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = ToFloat(from[i]);
 }
 
+TF_LS_MULTIVERSION void Load(const float16* from, int64_t n, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] = ToFloat(from[i]);
+}
+
 TF_LS_MULTIVERSION void Store(const float* from, int64_t n, bfloat16* to) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) to[i] = ToBfloat16(from[i]);
@@ -145,6 +150,17 @@ TF_LS_MULTIVERSION void Add(const float* a, const float* b, int64_t n, float* y)
 TF_LS_MULTIVERSION void Multiply(const float* a, const float* b, int64_t n, float* y) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] = a[i] * b[i];
+}
+
+TF_LS_MULTIVERSION void Scale(const float* a, float factor, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = a[i] * factor;
+}
+
+TF_LS_MULTIVERSION void ScaleAdd(const float* a, float factor, const float* b, int64_t n,
+                                 float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = a[i] * factor + b[i];
 }
 
 TF_LS_MULTIVERSION void MultiplyAdd(const float* a, const float* b, const float* c, int64_t n,

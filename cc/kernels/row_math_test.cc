@@ -46,6 +46,9 @@ TEST(LoadTest, WidensExactly) {
     auto y = Unwritten<float>(n);
     Load(x.data(), n, y.data());
     EXPECT_TRUE(Close(y, x, 0.0));
+    const auto half = Random<float16>(n, 1);
+    Load(half.data(), n, y.data());
+    EXPECT_TRUE(Close(y, half, 0.0));
   }
 }
 
@@ -74,11 +77,13 @@ TEST(ArithmeticTest, AddsAndMultiplies) {
     const auto a = Random<float>(n, 3);
     const auto b = Random<float>(n, 4);
     const auto c = Random<float>(n, 5);
-    std::vector<double> sum, product, both;
+    std::vector<double> sum, product, both, scaled, shifted;
     for (int64_t i = 0; i < n; ++i) {
       sum.push_back(double{a[i]} + b[i]);
       product.push_back(double{a[i]} * b[i]);
       both.push_back(a[i] + double{b[i]} * c[i]);
+      scaled.push_back(a[i] * 2.7f);
+      shifted.push_back(double{a[i]} * 2.7f + b[i]);
     }
     auto y = Unwritten<float>(n);
     Add(a.data(), b.data(), n, y.data());
@@ -87,6 +92,10 @@ TEST(ArithmeticTest, AddsAndMultiplies) {
     EXPECT_TRUE(Close(y, product));
     MultiplyAdd(a.data(), b.data(), c.data(), n, y.data());
     EXPECT_TRUE(Close(y, both));
+    Scale(a.data(), 2.7f, n, y.data());
+    EXPECT_TRUE(Close(y, scaled));
+    ScaleAdd(a.data(), 2.7f, b.data(), n, y.data());
+    EXPECT_TRUE(Close(y, shifted));
   }
 }
 
