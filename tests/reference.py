@@ -196,6 +196,23 @@ def decoder_layer(
     return _block(x, *weights[:2], _ffn(weights[2:], activation), pre_norm, epsilon)
 
 
+def timing_signal(start: int, length: int, hidden: int) -> Array:
+    """Returns the sines and cosines [length, H] of positions from `start` on."""
+    waves = hidden // 2
+    frequencies = 1e4 ** (-np.arange(waves) / max(waves - 1, 1))
+    angles = np.arange(start, start + length)[:, None] * frequencies
+    signal = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    return np.pad(signal, [(0, 0), (0, hidden % 2)])
+
+
+def embedding(
+    ids: Array, table: Array, scale: float = 1.0, positions: Optional[Array] = None
+) -> Array:
+    """Returns the tokens [L, H] of one sentence's ids [L]; positions are [L or more, H]."""
+    embedded = np.asarray(table, np.float64)[ids] * scale
+    return embedded if positions is None else embedded + np.asarray(positions)[: len(ids)]
+
+
 def output_projection(x: Array, weights: Array, bias: Optional[Array]) -> Array:
     """Returns the logits [L, V] of x [L, H] and the embedding table [V, H]."""
     x, weights = _float64([x, weights])

@@ -7,6 +7,7 @@ or with it (`dense_layout`). The Keras layers of `tf_ls.layers` are built on the
 from tf_ls.ops.decoder_layer import decoder_layer
 from tf_ls.ops.decoder_layer_step import decoder_layer_step
 from tf_ls.ops.dropout import dropout, random_seed
+from tf_ls.ops.embedding import embedding
 from tf_ls.ops.encoder_layer import encoder_layer
 from tf_ls.ops.layer_norm import layer_norm
 from tf_ls.ops.output_projection import output_projection
@@ -18,6 +19,7 @@ __all__ = [
     "decoder_layer_step",
     "dense_layout",
     "dropout",
+    "embedding",
     "encoder_layer",
     "layer_norm",
     "output_projection",

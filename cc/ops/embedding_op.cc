@@ -1,0 +1,368 @@
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+
+#include "cc/kernels/embedding.h"
+#include "cc/ops/cpu_kernel.h"
+#include "tensorflow/core/framework/op.h"
+
+namespace tf_ls {
+namespace {
+
+using tensorflow::OpInputList;
+using tensorflow::OpKernelConstruction;
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::errors::InvalidArgument;
+using tensorflow::shape_inference::DimensionHandle;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+
+// Where the inputs that both operations have in common begin, and how long their lists are.
+struct InputPlaces {
+  int ids, indices_count, positions_count;
+
+  int indices() const { return ids + 1; }
+  int table() const { return indices() + indices_count; }
+  int positions() const { return table() + 1; }
+  int start() const { return positions() + positions_count; }
+  int seed() const { return start() + 1; }
+};
+
+// Checks what is known of the inputs, and the shape that the embedded rows have.
+Status EmbeddedShape(InferenceContext* c, int first, InputPlaces* places, ShapeHandle* embedded) {
+  places->ids = first;
+  TF_LS_RETURN_IF_ERROR(c->GetAttr("N", &places->indices_count));
+  TF_LS_RETURN_IF_ERROR(c->GetAttr("P", &places->positions_count));
+  if (places->indices_count > 1 || places->positions_count > 1) {
+    return InvalidArgument("there is at most one tensor of indices and one of positions, got ",
+                           places->indices_count, " and ", places->positions_count);
+  }
+  ShapeHandle ids, indices, table, positions, ignored;
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->ids), 2, &ids));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->table()), 2, &table));
+  DimensionHandle hidden = c->Dim(table, 1);
+  if (places->positions_count > 0) {
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->positions()), 2, &positions));
+    TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(positions, 1), &hidden));
+  }
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->start()), 0, &ignored));
+  TF_LS_RETURN_IF_ERROR(c->Merge(c->input(places->seed()), c->Vector(2), &ignored));
+  if (places->indices_count == 0) {
+    *embedded = c->MakeShape({c->Dim(ids, 0), c->Dim(ids, 1), hidden});
+    return Status();
+  }
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->indices()), 1, &indices));
+  *embedded = c->Matrix(c->Dim(indices, 0), hidden);
+  return Status();
+}
+
+// Tokens of sentences [B, L], with `indices` those of a row layout, looked up in `table`, times
+// `scale`, plus the timing signal if `sinusoids`, or a row of `positions` if there are some; then
+// dropout. The first position of a sentence is `start`.
+REGISTER_OP("LSEmbedding")
+    .Input("ids: I")
+    .Input("indices: N * int32")
+    .Input("table: W")
+    .Input("positions: P * W")
+    .Input("start: int32")
+    .Input("seed: int64")
+    .Output("y: T")
+    .Attr("N: int >= 0")
+    .Attr("P: int >= 0")
+    .Attr("I: {int32, int64}")
+    .Attr("W: {float, half, bfloat16}")
+    .Attr("T: {float, half, bfloat16}")
+    .Attr("scale: float = 1.0")
+    .Attr("sinusoids: bool = false")
+    .Attr("dropout: float = 0.0")
+    // What the gradient of `table` is to be.
+    .Attr("sparse_gradient: bool = true")
+    .SetShapeFn([](InferenceContext* c) {
+      InputPlaces places;
+      ShapeHandle embedded;
+      TF_LS_RETURN_IF_ERROR(EmbeddedShape(c, 0, &places, &embedded));
+      c->set_output(0, embedded);
+      return Status();
+    });
+
+// dtable: a row for each token, whose id is in `rows`, if `sparse_gradient`; else of table's shape,
+// and `rows` is empty.
+REGISTER_OP("LSEmbeddingGrad")
+    .Input("dy: T")
+    .Input("ids: I")
+    .Input("indices: N * int32")
+    .Input("table: W")
+    .Input("positions: P * W")
+    .Input("start: int32")
+    .Input("seed: int64")
+    .Output("dtable: W")
+    .Output("rows: I")
+    .Output("dpositions: P * W")
+    .Attr("N: int >= 0")
+    .Attr("P: int >= 0")
+    .Attr("I: {int32, int64}")
+    .Attr("W: {float, half, bfloat16}")
+    .Attr("T: {float, half, bfloat16}")
+    .Attr("scale: float = 1.0")
+    .Attr("dropout: float = 0.0")
+    .Attr("sparse_gradient: bool = true")
+    .SetShapeFn([](InferenceContext* c) {
+      InputPlaces places;
+      ShapeHandle embedded;
+      bool sparse;
+      TF_LS_RETURN_IF_ERROR(EmbeddedShape(c, 1, &places, &embedded));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(0), embedded, &embedded));
+      TF_LS_RETURN_IF_ERROR(c->GetAttr("sparse_gradient", &sparse));
+      const ShapeHandle table = c->input(places.table());
+      const DimensionHandle tokens =
+          sparse ? c->UnknownDim()
+                 : c->MakeDim(tensorflow::shape_inference::DimensionOrConstant(0));
+      c->set_output(0, sparse ? c->Matrix(tokens, c->Dim(table, 1)) : table);
+      c->set_output(1, c->Vector(tokens));
+      if (places.positions_count > 0) c->set_output(2, c->input(places.positions()));
+      return Status();
+    });
+
+// The inputs that both operations have in common, checked.
+template <typename Id>
+class EmbeddingInputs {
+ public:
+  Status Read(OpKernelContext* context, CpuContext* cpu) {
+    OpInputList indices, positions;
+    TF_LS_RETURN_IF_ERROR(context->input("ids", &ids_));
+    TF_LS_RETURN_IF_ERROR(context->input("table", &table_));
+    TF_LS_RETURN_IF_ERROR(context->input_list("indices", &indices));
+    TF_LS_RETURN_IF_ERROR(context->input_list("positions", &positions));
+    TF_LS_RETURN_IF_ERROR(CheckRank(*ids_, 2, "ids"));
+    TF_LS_RETURN_IF_ERROR(CheckRank(*table_, 2, "table"));
+    if (vocab_size() > std::numeric_limits<int32_t>::max()) {
+      return InvalidArgument("table has ", vocab_size(), " rows, more than ids can count");
+    }
+    source_ = {ids_->flat<Id>().data(), ids_->NumElements(), ids_->dim_size(1), ids_->NumElements(),
+               nullptr};
+    of_a_layout_ = indices.size() > 0;
+    if (of_a_layout_) {
+      TF_LS_RETURN_IF_ERROR(CheckRank(indices[0], 1, "indices"));
+      source_.rows = indices[0].dim_size(0);
+      source_.indices = indices[0].template flat<int32_t>().data();
+    }
+    TF_LS_RETURN_IF_ERROR(ReadStart(context));
+    int64_t max_length = std::numeric_limits<int64_t>::max();
+    if (positions.size() > 0) {
+      positions_ = &positions[0];
+      TF_LS_RETURN_IF_ERROR(CheckRank(*positions_, 2, "positions"));
+      TF_LS_RETURN_IF_ERROR(
+          CheckShape(*positions_, {positions_->dim_size(0), hidden_size()}, "positions"));
+      max_length = positions_->dim_size(0) - start_;
+      if (max_length < 0) {
+        return InvalidArgument("the table of positions has ", positions_->dim_size(0),
+                               " rows, but start is ", start_);
+      }
+    }
+    Arena* const arena = cpu->cpu().arena;
+    int32_t* const row_ids = arena->Allocate<int32_t>(source_.rows);
+    int32_t* const row_positions = arena->Allocate<int32_t>(source_.rows);
+    const int64_t bad =
+        FindTokens(cpu->cpu(), source_, vocab_size(), max_length, row_ids, row_positions);
+    if (bad < source_.rows) return Explain(bad);
+    rows_ = {source_.rows, row_ids, row_positions};
+    return Status();
+  }
+
+  // [R, H] if there are indices, else [B, L, H].
+  tensorflow::TensorShape EmbeddedShape() const {
+    if (of_a_layout_) return {source_.rows, hidden_size()};
+    return {ids_->dim_size(0), length(), hidden_size()};
+  }
+
+  const Tensor& table() const { return *table_; }
+  const Tensor* positions() const { return positions_; }  // null if there are none
+  const TokenRows& rows() const { return rows_; }
+  int64_t start() const { return start_; }
+  int64_t length() const { return ids_->dim_size(1); }
+  int64_t vocab_size() const { return table_->dim_size(0); }
+  int64_t hidden_size() const { return table_->dim_size(1); }
+
+ private:
+  Status ReadStart(OpKernelContext* context) {
+    const Tensor* start;
+    TF_LS_RETURN_IF_ERROR(context->input("start", &start));
+    TF_LS_RETURN_IF_ERROR(CheckShape(*start, {}, "start"));
+    start_ = start->scalar<int32_t>()();
+    if (start_ >= 0) return Status();
+    return InvalidArgument("start must not be negative, got ", start_);
+  }
+
+  Status Explain(int64_t row) const {
+    const int64_t token = source_.Token(row);
+    if (token < 0 || token >= source_.count) {
+      return InvalidArgument("index ", row, " must be from -1 to ", source_.count - 1, ", got ",
+                             token);
+    }
+    const int64_t sentence = token / source_.length;
+    const int64_t place = token % source_.length;
+    const int64_t id = source_.ids[token];
+    if (id < 0 || id >= vocab_size()) {
+      return InvalidArgument("ids must be from 0 to ", vocab_size() - 1, " in a vocabulary of ",
+                             vocab_size(), ", got ", id, " at [", sentence, ", ", place, "]");
+    }
+    return InvalidArgument("the table of positions has ", positions_->dim_size(0),
+                           " rows, but the token at [", sentence, ", ", place, "] has position ",
+                           start_ + place);
+  }
+
+  const Tensor* ids_;
+  const Tensor* table_;
+  const Tensor* positions_ = nullptr;
+  bool of_a_layout_;
+  TokenSource<Id> source_;
+  TokenRows rows_;
+  int64_t start_;
+};
+
+struct EmbeddingOptions {
+  float scale;
+  Dropout dropout;
+
+  explicit EmbeddingOptions(OpKernelConstruction* construction) {
+    dropout.site = DropoutSite::kEmbedding;
+    OP_REQUIRES_OK(construction, construction->GetAttr("scale", &scale));
+    OP_REQUIRES_OK(construction, construction->GetAttr("dropout", &dropout.rate));
+    OP_REQUIRES(construction, dropout.rate >= 0.0f && dropout.rate < 1.0f,
+                InvalidArgument("dropout must be in [0, 1), got ", dropout.rate));
+  }
+
+  Status ReadDropout(OpKernelContext* context, Dropout* with_seed) const {
+    const Tensor* seed;
+    TF_LS_RETURN_IF_ERROR(context->input("seed", &seed));
+    *with_seed = dropout;
+    return ReadSeed(*seed, &with_seed->seed);
+  }
+};
+
+template <typename Id, typename TensorType>
+class EmbeddingOp : public CpuKernel {
+  using T = typename ComputeType<TensorType>::type;
+
+ public:
+  explicit EmbeddingOp(OpKernelConstruction* construction)
+      : CpuKernel(construction), options_(construction) {
+    OP_REQUIRES_OK(construction, construction->GetAttr("sinusoids", &sinusoids_));
+  }
+
+ protected:
+  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+    EmbeddingInputs<Id> inputs;
+    Dropout dropout;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, cpu));
+    TF_LS_RETURN_IF_ERROR(options_.ReadDropout(context, &dropout));
+    const int64_t hidden = inputs.hidden_size();
+    const float* positions = nullptr;
+    if (inputs.positions() != nullptr) {
+      if (sinusoids_) return InvalidArgument("positions are given, and sinusoids wanted too");
+      positions = cpu->Float(*inputs.positions()) + inputs.start() * hidden;
+    } else if (sinusoids_) {
+      float* const signal = cpu->cpu().arena->template Allocate<float>(inputs.length() * hidden);
+      SinusoidalPositions(cpu->cpu(), inputs.start(), inputs.length(), hidden, signal);
+      positions = signal;
+    }
+    Tensor* output;
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, inputs.EmbeddedShape(), &output));
+    T* const y = cpu->Write<T>(output);
+    const auto embed = [&](const auto* table) {
+      Embed(cpu->cpu(), inputs.rows(), dropout, options_.scale, table, positions, hidden, y);
+    };
+    switch (inputs.table().dtype()) {
+      case tensorflow::DT_HALF:
+        embed(static_cast<const float16*>(inputs.table().data()));
+        break;
+      case tensorflow::DT_BFLOAT16:
+        embed(static_cast<const bfloat16*>(inputs.table().data()));
+        break;
+      default:
+        embed(static_cast<const float*>(inputs.table().data()));
+    }
+    return Status();
+  }
+
+ private:
+  const EmbeddingOptions options_;
+  bool sinusoids_;
+};
+
+template <typename Id, typename TensorType>
+class EmbeddingGradOp : public CpuKernel {
+  using T = typename ComputeType<TensorType>::type;
+
+ public:
+  explicit EmbeddingGradOp(OpKernelConstruction* construction)
+      : CpuKernel(construction), options_(construction) {
+    OP_REQUIRES_OK(construction, construction->GetAttr("sparse_gradient", &sparse_));
+  }
+
+ protected:
+  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+    EmbeddingInputs<Id> inputs;
+    Dropout dropout;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, cpu));
+    TF_LS_RETURN_IF_ERROR(options_.ReadDropout(context, &dropout));
+    TF_LS_RETURN_IF_ERROR(CheckShape(context->input(0), inputs.EmbeddedShape(), "dy"));
+    const T* const dy = cpu->Read<T>(context->input(0));
+    const TokenRows& rows = inputs.rows();
+    const int64_t hidden = inputs.hidden_size();
+
+    int64_t tokens = 0;
+    for (int64_t i = 0; sparse_ && i < rows.count; ++i) tokens += rows.ids[i] >= 0;
+    Tensor *dtable, *row_ids;
+    TF_LS_RETURN_IF_ERROR(
+        context->allocate_output(0, {sparse_ ? tokens : inputs.vocab_size(), hidden}, &dtable));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {tokens}, &row_ids));
+    float* const gradient = cpu->Write<float>(dtable);
+    if (sparse_) {
+      Id* id = row_ids->flat<Id>().data();
+      for (int64_t i = 0; i < rows.count; ++i) {
+        if (rows.ids[i] >= 0) *id++ = rows.ids[i];
+      }
+      EmbedRowGradient<T>(cpu->cpu(), rows, dropout, options_.scale, dy, hidden, gradient);
+    } else {
+      EmbedTableGradient<T>(cpu->cpu(), rows, rows.ids, dropout, options_.scale, dy, hidden,
+                            inputs.vocab_size(), gradient);
+    }
+    if (inputs.positions() == nullptr) return Status();
+
+    // The rows before `start` are zero: keys begin there.
+    Tensor* dpositions;
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(2, inputs.positions()->shape(), &dpositions));
+    float* const position_gradient = cpu->Write<float>(dpositions);
+    const int64_t before = inputs.start() * hidden;
+    std::fill(position_gradient, position_gradient + before, 0.0f);
+    EmbedTableGradient<T>(cpu->cpu(), rows, rows.positions, dropout, 1.0f, dy, hidden,
+                          inputs.positions()->dim_size(0) - inputs.start(),
+                          position_gradient + before);
+    return Status();
+  }
+
+ private:
+  const EmbeddingOptions options_;
+  bool sparse_;
+};
+
+#define TF_LS_REGISTER_EMBEDDING(name, kernel, id, type)                                           \
+  REGISTER_KERNEL_BUILDER(                                                                         \
+      Name(name).Device(tensorflow::DEVICE_CPU).TypeConstraint<id>("I").TypeConstraint<type>("T"), \
+      kernel<id, type>)
+#define TF_LS_REGISTER_EMBEDDINGS(name, kernel)                          \
+  TF_LS_REGISTER_EMBEDDING(name, kernel, int32_t, float);                \
+  TF_LS_REGISTER_EMBEDDING(name, kernel, int32_t, Eigen::half);          \
+  TF_LS_REGISTER_EMBEDDING(name, kernel, int32_t, tensorflow::bfloat16); \
+  TF_LS_REGISTER_EMBEDDING(name, kernel, int64_t, float);                \
+  TF_LS_REGISTER_EMBEDDING(name, kernel, int64_t, Eigen::half);          \
+  TF_LS_REGISTER_EMBEDDING(name, kernel, int64_t, tensorflow::bfloat16)
+TF_LS_REGISTER_EMBEDDINGS("LSEmbedding", EmbeddingOp);
+TF_LS_REGISTER_EMBEDDINGS("LSEmbeddingGrad", EmbeddingGradOp);
+#undef TF_LS_REGISTER_EMBEDDINGS
+#undef TF_LS_REGISTER_EMBEDDING
+
+}  // namespace
+}  // namespace tf_ls
