@@ -2,7 +2,12 @@
 
 import pytest
 
-from tf_ls.layers import PRESETS, LSTransformerDecoderLayer, LSTransformerEncoderLayer
+from tf_ls.layers import (
+    PRESETS,
+    LSTransformerDecoderLayer,
+    LSTransformerEmbeddingLayer,
+    LSTransformerEncoderLayer,
+)
 
 LAYERS = (LSTransformerEncoderLayer, LSTransformerDecoderLayer)
 
@@ -154,3 +159,92 @@ def test_kerass_get_config_and_from_config(layer_class, more, policy):
     again = layer_class.from_config(config)
     assert again.get_config() == config
     assert again.compute_dtype == layer.compute_dtype
+
+
+# The embedding layer -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("preset", "width", "dropout", "of_bert"),
+    [
+        ("transformer-base", 512, 0.1, False),
+        ("transformer-big", 1024, 0.1, False),
+        ("bert-base", 768, 0.1, True),
+        ("bert-big", 1024, 0.1, True),
+    ],
+)
+def test_presets_of_the_embedding(preset, width, dropout, of_bert):
+    config = LSTransformerEmbeddingLayer.get_config(model=preset, vocab_size=100, padding_idx=3)
+    layer = LSTransformerEmbeddingLayer(config)
+    assert (layer.vocab_size, layer.padding_idx) == (100, 3)
+    assert (layer.embedding_dim, layer.dropout) == (width, dropout)
+    assert layer.trainable_pos is of_bert
+    assert layer.no_scale_embedding is of_bert
+    assert layer.layernorm_embedding is of_bert
+
+
+def test_lightseqs_arguments_of_the_embedding():
+    config = LSTransformerEmbeddingLayer.get_config(
+        vocab_size=100,
+        embedding_dim=8,
+        max_batch_tokens=4096,
+        max_seq_len=256,
+        padding_idx=0,
+        dropout=0.2,
+        fp16=True,
+        local_rank=0,
+        trainable_pos=True,
+    )
+    layer = LSTransformerEmbeddingLayer(config, dropout=0.3)
+    assert (layer.compute_dtype, layer.dropout) == ("float16", 0.3)
+    assert (layer.trainable_pos, layer.max_seq_len) == (True, 256)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"vocab_size": 0}, "vocab_size must be a positive integer, got 0"),
+        ({"embedding_dim": 2.5}, "embedding_dim must be a positive integer, got 2.5"),
+        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0"),
+        ({"trainable_pos": True}, "max_seq_len must be a positive integer, got None"),
+        ({"epsilon": 0.0}, "epsilon must be positive"),
+        ({"dtype": "float64"}, "float32, bfloat16, float16.*float64"),
+    ],
+    ids=str,
+)
+def test_bad_arguments_of_the_embedding(changes, message):
+    with pytest.raises(ValueError, match=message):
+        LSTransformerEmbeddingLayer(**{"vocab_size": 9, "embedding_dim": 8, **changes})
+
+
+def test_missing_settings_of_the_embedding():
+    with pytest.raises(ValueError, match="vocab_size missing"):
+        LSTransformerEmbeddingLayer.get_config(model="transformer-base")
+
+
+def test_config_of_an_encoder_for_an_embedding():
+    config = LSTransformerEncoderLayer.get_config(model="bert-base")
+    with pytest.raises(ValueError, match="expected a EmbeddingLayerConfig"):
+        LSTransformerEmbeddingLayer(config)
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+def test_get_config_and_from_config_of_the_embedding(policy):
+    arguments = {
+        "vocab_size": 9,
+        "embedding_dim": 8,
+        "padding_idx": 1,
+        "dropout": 0.1,
+        "trainable_pos": True,
+        "no_scale_embedding": True,
+        "layernorm_embedding": True,
+        "share_softmax_weights": True,
+        "epsilon": 1e-5,
+        "max_seq_len": 12,
+        "name": "words",
+    }
+    layer = LSTransformerEmbeddingLayer(**arguments, dtype=policy)
+    config = layer.get_config()
+    assert {name: config[name] for name in arguments} == arguments
+    again = LSTransformerEmbeddingLayer.from_config(config)
+    assert again.get_config() == config

@@ -168,9 +168,7 @@ class LSTransformerDecoderLayer(TransformerLayer):
             {"keys", "values": [B, 0, heads, H / heads]} and with cross-attention
             {"memory_keys", "memory_values": [B, S, heads, H / heads], "memory_lengths": int32 [B]}.
         """
-        if not self.built:
-            with tf.name_scope(self.name):  # as a call would, for the variables' names
-                self.build(None)
+        self.build_by_name()
         depth = self.hidden_size // self.num_heads
         if not self.has_cross_attn:
             if batch_size is None:
@@ -200,7 +198,7 @@ class LSTransformerDecoderLayer(TransformerLayer):
         if encoder_mask is None:
             lengths = tf.fill([batch], length)
         else:
-            padding = self._padding(encoder_outputs, encoder_mask)
+            padding = self.padding(encoder_outputs, encoder_mask)
             # The step reads a prefix of each row: move what is real to the front.
             order = tf.argsort(tf.cast(padding, tf.int32), stable=True)
             encoder_outputs = tf.gather(encoder_outputs, order, batch_dims=1)
@@ -216,7 +214,7 @@ class LSTransformerDecoderLayer(TransformerLayer):
     def _step(
         self, inputs: tf.Tensor, mask: Any, training: Any, cache: Cache
     ) -> tuple[tf.Tensor, Cache]:
-        if mask is not None or self._is_training(training):
+        if mask is not None or self.is_training(training):
             raise ValueError(f"{self.name}: a call with a cache takes no mask and does not train")
         expected = {"keys", "values"}
         if self.has_cross_attn:

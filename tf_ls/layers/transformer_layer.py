@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.layers.config import EncoderLayerConfig
-from tf_ls.layers.keras_version import KERAS_3
+from tf_ls.layers.operation_layer import OperationLayer
 
 # The names that NeurST gives the variables of each block, in the order the operations take them.
 SELF_ATTENTION = (
@@ -36,8 +36,6 @@ FEED_FORWARD = (
     "ffn_prepost_wrapper/ffn/dense2/kernel",
     "ffn_prepost_wrapper/ffn/dense2/bias",
 )
-INITIALIZERS = {"gamma": "ones", "beta": "zeros", "kernel": "glorot_uniform", "bias": "zeros"}
-COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 
 
 class Rows(NamedTuple):
@@ -47,18 +45,11 @@ class Rows(NamedTuple):
     layout: ops.RowLayout
 
 
-class TransformerLayer(tf.keras.layers.Layer):
+class TransformerLayer(OperationLayer):
     """Base of the two layers; not for direct use."""
 
     def __init__(self, config: EncoderLayerConfig, **kwargs: Any):
-        if config.fp16 and kwargs.get("dtype") is None:
-            kwargs["dtype"] = "mixed_float16"
-        super().__init__(**kwargs)
-        if self.compute_dtype not in COMPUTE_DTYPES:
-            raise ValueError(
-                f"{type(self).__name__} computes in {', '.join(COMPUTE_DTYPES)}, "
-                f"got the dtype {self.compute_dtype}"
-            )
+        super().__init__(fp16=config.fp16, **kwargs)
         self.hidden_size = config.hidden_size
         self.intermediate_size = config.intermediate_size
         self.num_heads = config.nhead
@@ -68,10 +59,7 @@ class TransformerLayer(tf.keras.layers.Layer):
         self.pre_layer_norm = config.pre_layer_norm
         self.activation_fn = config.activation_fn
         self.epsilon = config.epsilon
-        self.supports_masking = True
-        self.supports_jit = False  # Keras 3 then leaves XLA out of compile(jit_compile="auto")
         self.input_spec = tf.keras.layers.InputSpec(ndim=3, axes={-1: self.hidden_size})
-        self._parameter_attributes: list[str] = []
 
     def constructor_arguments(self) -> dict[str, Any]:
         """Returns what both layers' Keras get_config has beside Keras' own entries."""
@@ -94,26 +82,6 @@ class TransformerLayer(tf.keras.layers.Layer):
         # Keras 3 would derive it from compute_output_shape, which knows nothing of the cache.
         return tf.keras.Operation.compute_output_spec(self, *args, **kwargs)
 
-    def add_parameters(self, names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> None:
-        """Creates the float32 variables of one block.
-
-        They are float32 under every policy: the operations take float32 weights and return float32
-        gradients, so Keras must not hand out copies cast to the compute dtype.
-        """
-        raw = {"autocast": False} if KERAS_3 else {"experimental_autocast": False}
-        for name, shape in zip(names, shapes):
-            # An attribute each, not a list: tf.train.Checkpoint finds attributes on either Keras.
-            attribute = name.replace("/", "_")
-            weight = self.add_weight(
-                name=name.replace("/", ".") if KERAS_3 else name,  # Keras 3 forbids slashes
-                shape=shape,
-                dtype="float32",
-                initializer=INITIALIZERS[name.rsplit("/", 1)[-1]],
-                **raw,
-            )
-            setattr(self, attribute, weight)
-            self._parameter_attributes.append(attribute)
-
     def add_self_attention(self) -> None:
         h = self.hidden_size
         self.add_parameters(SELF_ATTENTION, [(h,), (h,), (h, 3 * h), (3 * h,), (h, h), (h,)])
@@ -121,11 +89,6 @@ class TransformerLayer(tf.keras.layers.Layer):
     def add_feed_forward(self) -> None:
         h, f = self.hidden_size, self.intermediate_size
         self.add_parameters(FEED_FORWARD, [(h,), (h,), (h, f), (f,), (f, h), (h,)])
-
-    def parameters(self) -> list[tf.Tensor]:
-        """Returns the weights in the order the operations take them."""
-        weights = [getattr(self, attribute) for attribute in self._parameter_attributes]
-        return [weight.value if KERAS_3 else weight for weight in weights]
 
     def operation_options(self, training: Any) -> dict[str, Any]:
         """Returns the keywords that the encoder and the decoder operation share."""
@@ -137,7 +100,7 @@ class TransformerLayer(tf.keras.layers.Layer):
             activation_dropout=self.activation_dropout_ratio,
             residual_dropout=self.hidden_dropout_ratio,
             epsilon=self.epsilon,
-            training=self._is_training(training),
+            training=self.is_training(training),
         )
 
     def to_rows(self, tensors: Sequence[tf.Tensor], masks: Sequence[Any]) -> list[Rows]:
@@ -145,7 +108,7 @@ class TransformerLayer(tf.keras.layers.Layer):
         paddings = {}
         for i, (tensor, mask) in enumerate(zip(tensors, masks)):
             if mask is not None:
-                paddings[i] = self._padding(tensor, mask)
+                paddings[i] = self.padding(tensor, mask)
         layouts = dict(zip(paddings, ops.pack_layouts(list(paddings.values())) if paddings else ()))
         rows = []
         for i, tensor in enumerate(tensors):
@@ -163,26 +126,6 @@ class TransformerLayer(tf.keras.layers.Layer):
             return tf.reshape(rows.values, tf.shape(inputs))
         outputs = ops.unpack(rows.values, rows.layout, tf.shape(inputs)[:2])
         return tf.ensure_shape(outputs, inputs.shape)
-
-    def _is_training(self, training: Any) -> bool:
-        if training is None:
-            return False
-        static = tf.get_static_value(training) if tf.is_tensor(training) else training
-        if static is None:
-            raise ValueError(
-                f"{self.name}: training must be True, False or None when the graph is traced, got "
-                f"the tensor {training}; call the layer under tf.cond, once with each value"
-            )
-        return bool(static)
-
-    def _padding(self, tensor: tf.Tensor, mask: Any) -> tf.Tensor:
-        mask = tf.convert_to_tensor(mask)
-        if mask.shape.rank != 2 or not mask.shape.is_compatible_with(tensor.shape[:2]):
-            raise ValueError(
-                f"{self.name}: expected a mask [batch, length] = {tensor.shape[:2]} with "
-                f"True at real tokens, got the shape {mask.shape}"
-            )
-        return tf.logical_not(tf.cast(mask, tf.bool))
 
 
 def attached_mask(tensor: Any, mask: Optional[Any]) -> Optional[Any]:

@@ -7,13 +7,14 @@ or with it (`dense_layout`). The Keras layers of `tf_ls.layers` are built on the
 from tf_ls.ops.decoder_layer import decoder_layer
 from tf_ls.ops.decoder_layer_step import decoder_layer_step
 from tf_ls.ops.dropout import dropout, random_seed
-from tf_ls.ops.embedding import embedding
+from tf_ls.ops.embedding import SINUSOIDS, embedding
 from tf_ls.ops.encoder_layer import encoder_layer
 from tf_ls.ops.layer_norm import layer_norm
 from tf_ls.ops.output_projection import output_projection
 from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
 
 __all__ = [
+    "SINUSOIDS",
     "RowLayout",
     "decoder_layer",
     "decoder_layer_step",
