@@ -26,6 +26,9 @@ from neurst.models.waitk_transformer import WaitkTransformer
 from neurst.utils import compat
 from neurst.utils.hparams_sets import get_hyper_parameters
 
+from tf_ls import ops
+from tf_ls.neurst.embeddings import embed_rows
+
 FUSED = (
     (TransformerEncoder, "call"),
     (TransformerDecoder, "call"),
@@ -180,6 +183,76 @@ def test_logits_and_gradients(model_and_inputs, is_training):
             assert gradient is None, variable.name
         else:
             assert relative_error(gradient, wanted) < 1e-4, variable.name
+
+
+EMBEDDINGS = {
+    "no positions": {"modality.timing": None},
+    "positions learned": {"modality.timing": {"timing": "emb", "max_positions": 9}},
+    "sines as variable": {
+        "modality.timing": {
+            "timing": "sinusoids",
+            "max_positions": 9,
+            "sinusoids_as_variable": True,
+        }
+    },
+    "one table for all": {"modality.share_source_target_embedding": True},
+}
+
+
+@pytest.mark.parametrize("name", EMBEDDINGS)
+def test_embeddings(name):
+    inputs = translation_inputs()
+    model = translation_model(model_args=EMBEDDINGS[name])
+    logits, gradients = forward_and_gradients(model, inputs)
+    with stock():
+        expected, expected_gradients = forward_and_gradients(model, inputs)
+    assert relative_error(logits, expected) < 1e-5
+    for variable, gradient, wanted in zip(model.trainable_variables, gradients, expected_gradients):
+        assert relative_error(gradient, wanted) < 1e-4, variable.name
+
+
+def operations(function):
+    """The types of all operations in a graph of the function."""
+    graph = tf.function(function).get_concrete_function().graph
+    return [operation.type for operation in graph.get_operations()]
+
+
+def test_tokens_are_looked_up_without_padding():
+    model, inputs = translation_model(), translation_inputs()
+    types = operations(lambda: model(dict(inputs), is_training=True))
+    assert types.count("LSEmbedding") == 2
+    assert not {"LSPack", "LSDropout", "ResourceGather"} & set(types)
+
+
+def test_what_a_model_embeds_itself_is_packed():
+    make_model, make_inputs = MODELS["speech"]
+    model, inputs = make_model(), make_inputs()
+    types = operations(lambda: model(dict(inputs), is_training=True))
+    assert types.count("LSEmbedding") == 1  # the target's words
+    assert types.count("LSPack") == 1
+
+
+def test_gradient_is_sparse_for_the_source_and_dense_for_the_tied_target():
+    model, inputs = translation_model(), translation_inputs()
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(dict(inputs), is_training=True))
+    gradients = tape.gradient(loss, model.trainable_variables)
+    kinds = {v.name: type(g) for v, g in zip(model.trainable_variables, gradients)}
+    (source,) = (kind for name, kind in kinds.items() if "emb/weights" in name)
+    (target,) = (kind for name, kind in kinds.items() if "shared/weights" in name)
+    assert source is tf.IndexedSlices
+    assert issubclass(target, tf.Tensor)
+
+
+def test_dropout_of_embedded_words():
+    model = translation_model()
+    ids = tf.zeros([50, 40], tf.int64)
+    (layout,) = ops.pack_layouts([tf.zeros(ids.shape)])
+    rows = embed_rows(model._src_modality, ids, layout, dropout=0.1)[:2000]
+    kept = np.array(rows) != 0.0
+    assert abs(kept.mean() - 0.9) < 5 * (0.1 * 0.9 / kept.size) ** 0.5
+    exact = embed_rows(model._src_modality, ids, layout, dropout=0.0)[:2000]
+    np.testing.assert_allclose(rows, np.where(kept, exact / 0.9, 0.0), rtol=1e-5)
 
 
 def beam_search(model, inputs):

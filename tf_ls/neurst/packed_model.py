@@ -1,8 +1,8 @@
 """NeurST's encoder-decoder models without padding.
 
 Only the model knows the padding of both sides. In training and evaluation it is taken out here,
-before the encoder, and comes back with the logits: encoder, decoder and output projection see
-tokens only. Logits of padding, which no loss counts, are zero.
+before the encoder, and comes back with the logits: embeddings, encoder, decoder and output
+projection see tokens only. Logits of padding, which no loss counts, are zero.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
-from neurst.layers.common_layers import PositionEmbeddingWrapper
 from neurst.layers.decoders.transformer_decoder import TransformerDecoder
 from neurst.layers.encoders.transformer_encoder import TransformerEncoder
-from neurst.layers.modalities.text_modalities import WordEmbeddingSharedWeights
 from neurst.models.encoder_decoder_model import EncoderDecoderModel
 from neurst.models.model_utils import input_length_to_padding
 from neurst.utils import compat
@@ -21,7 +19,15 @@ from neurst.utils import compat
 from tf_ls import ops
 from tf_ls.neurst import weights
 from tf_ls.neurst.eligibility import can_fuse, compute_dtype
-from tf_ls.neurst.stacks import PACKED_BATCH, PackedBatch, encode_rows
+from tf_ls.neurst.embeddings import embed_rows, word_table
+from tf_ls.neurst.stacks import (
+    PACKED_BATCH,
+    PackedBatch,
+    decode_rows,
+    drop_input,
+    encode_rows,
+    input_dropout,
+)
 
 
 def make_get_symbols_to_logits_fn(stock):
@@ -34,9 +40,7 @@ def make_get_symbols_to_logits_fn(stock):
             return stock(
                 self, inputs, is_training, is_inference, decode_padded_length=decode_padded_length
             )
-        embedded = self._src_modality(inputs["src"])
-        batch = _pack(inputs, embedded)
-        source = ops.pack(tf.cast(embedded, compute_dtype()), batch.source)
+        batch, source, source_length = _pack(self, inputs, is_training)
         cache = {
             "decoding_states": None,
             "memory": encode_rows(self._encoder, source, batch.source, is_training)[-1],
@@ -44,13 +48,13 @@ def make_get_symbols_to_logits_fn(stock):
         }
 
         def symbols_to_logits_fn(symbols, cache, time=None):
-            rows = self.get_decoder_output(symbols, cache, time, is_training, decode_padded_length)
+            rows = _decode(self, symbols, cache, time, is_training, decode_padded_length)
             return _logits(self, rows, batch.target, tf.shape(symbols))
 
         generation_initializer = {
             "decoder_input": inputs["trg_input"],
             "decoder_internal_cache": cache,
-            "encoder_inputs_maxlen": tf.shape(embedded)[1],
+            "encoder_inputs_maxlen": source_length,
             "eos_id": self._trg_meta["eos_id"],
             "unk_id": self._trg_meta["unk_id"],
         }
@@ -70,12 +74,45 @@ def _can_pack(model: EncoderDecoderModel) -> bool:
     )
 
 
-def _pack(inputs: dict[str, tf.Tensor], embedded: tf.Tensor) -> PackedBatch:
+def _pack(
+    model: EncoderDecoderModel, inputs: dict[str, tf.Tensor], is_training: bool
+) -> tuple[PackedBatch, tf.Tensor, tf.Tensor]:
+    """The layouts of both sides, the encoder's input [R, H], and the length of padded sources."""
+    modality = model._src_modality
+    embedded = None if word_table(modality) else modality(inputs["src"])
+    source_shape = tf.shape(inputs["src"] if embedded is None else embedded)[:2]
     paddings = [
-        _padding(inputs, "src", tf.shape(embedded)[:2]),
+        _padding(inputs, "src", source_shape),
         _padding(inputs, "trg", tf.shape(inputs["trg_input"])),
     ]
-    return PackedBatch(*ops.pack_layouts(paddings))
+    batch = PackedBatch(*ops.pack_layouts(paddings))
+    if embedded is None:
+        dropout = input_dropout(model._encoder, is_training)
+        rows = embed_rows(modality, inputs["src"], batch.source, dropout)
+    else:
+        rows = ops.pack(tf.cast(embedded, compute_dtype()), batch.source)
+        rows = drop_input(model._encoder, rows, is_training)
+    return batch, rows, source_shape[1]
+
+
+def _decode(
+    model: EncoderDecoderModel,
+    symbols: tf.Tensor,
+    cache: dict[str, Any],
+    time: tf.Tensor | None,
+    is_training: bool,
+    decode_padded_length: int | None,
+) -> tf.Tensor:
+    """The decoder's output [R, H] on whole target sentences."""
+    own = type(model).get_decoder_output is not EncoderDecoderModel.get_decoder_output
+    if own or word_table(model._trg_modality) is None:
+        return model.get_decoder_output(symbols, cache, time, is_training, decode_padded_length)
+    batch = cache[PACKED_BATCH]
+    dropout = input_dropout(model._decoder, is_training)
+    rows = embed_rows(model._trg_modality, symbols, batch.target, dropout, start=time)
+    return decode_rows(
+        model._decoder, rows, batch.target, cache["memory"], batch.source, None, is_training
+    )
 
 
 def _padding(inputs: dict[str, tf.Tensor], side: str, shape: tf.Tensor) -> tf.Tensor:
@@ -107,10 +144,8 @@ def _output_table(model: EncoderDecoderModel) -> tuple[tf.Tensor, tf.Tensor | No
     linear = model._output_linear_layer
     if linear is not None:
         return tf.transpose(weights.raw(linear.kernel)), weights.raw(linear.bias)
-    modality: Any = model._trg_modality
-    if type(modality) is PositionEmbeddingWrapper:
-        modality = modality.embedding_layer
-    if type(modality) is not WordEmbeddingSharedWeights:
+    words = word_table(model._trg_modality)
+    if words is None:
         return None
-    bias = None if modality._bias is None else weights.raw(modality._bias)
-    return weights.raw(modality._shared_weights), bias
+    bias = None if words._bias is None else weights.raw(words._bias)
+    return weights.raw(words._shared_weights), bias

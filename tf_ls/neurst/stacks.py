@@ -33,12 +33,11 @@ def encode_rows(
 
     Args:
         encoder: a TransformerEncoder that is built.
-        x: [R, H], the embedded input.
+        x: [R, H], the embedded input, dropout applied, in the dtype to compute in.
         layout: of R rows.
         is_training: whether to apply dropout.
     """
     params = encoder.get_config()
-    x = _input_rows(x, params, is_training)
     outputs = []
     for layer in encoder._stacking_layers:
         x = ops.encoder_layer(
@@ -69,7 +68,7 @@ def decode_rows(
 
     Args:
         decoder: a TransformerDecoder that is built.
-        x: [R, H], the embedded input.
+        x: [R, H], the embedded input, dropout applied, in the dtype to compute in.
         layout: of R rows.
         memory: [S, M], the encoder's output, or None.
         memory_layout: of S rows, or None.
@@ -77,7 +76,6 @@ def decode_rows(
         is_training: whether to apply dropout.
     """
     params = decoder.get_config()
-    x = _input_rows(x, params, is_training)
     memory = None if memory is None else tf.cast(memory, x.dtype)
     for layer in decoder._stacking_layers:
         attends = layer._with_cross_attention
@@ -105,7 +103,9 @@ def make_encoder_call(stock_call):
         shape = tf.shape(inputs)
         outputs = [
             tf.reshape(output, shape)
-            for output in encode_rows(self, _flatten(inputs), layout, is_training)
+            for output in encode_rows(
+                self, _input_rows(self, inputs, is_training), layout, is_training
+            )
         ]
         return outputs if self._return_all_layers else outputs[-1]
 
@@ -151,7 +151,8 @@ def _decode_sentences(
     packed = cache.get(PACKED_BATCH)
     memory = cache.get("memory")
     if packed is not None:
-        rows = ops.pack(inputs, packed.target)
+        rows = ops.pack(tf.cast(inputs, compute_dtype()), packed.target)
+        rows = drop_input(decoder, rows, is_training)
         return decode_rows(
             decoder, rows, packed.target, memory, packed.source, lagging, is_training
         )
@@ -161,9 +162,8 @@ def _decode_sentences(
     if memory is not None:
         memory_layout = ops.dense_layout(cache["memory_bias"])  # nonzero where there is padding
         memory = _flatten(memory)
-    rows = decode_rows(
-        decoder, _flatten(inputs), layout, memory, memory_layout, lagging, is_training
-    )
+    rows = _input_rows(decoder, inputs, is_training)
+    rows = decode_rows(decoder, rows, layout, memory, memory_layout, lagging, is_training)
     return tf.reshape(rows, shape)
 
 
@@ -200,10 +200,20 @@ def _decode_step(
     return tf.squeeze(x, 1) if single else x
 
 
-def _input_rows(x: tf.Tensor, params: dict[str, Any], is_training: bool) -> tf.Tensor:
-    x = tf.cast(x, compute_dtype())
-    rate = params["layer_postprocess_dropout_rate"]
-    return ops.dropout(x, rate) if is_training and rate else x
+def input_dropout(stack: tf.keras.layers.Layer, is_training: bool) -> float:
+    """The rate of dropout on a stack's input."""
+    return stack.get_config()["layer_postprocess_dropout_rate"] if is_training else 0.0
+
+
+def drop_input(stack: tf.keras.layers.Layer, x: tf.Tensor, is_training: bool) -> tf.Tensor:
+    """Dropout on a stack's input, whatever shape it has."""
+    rate = input_dropout(stack, is_training)
+    return ops.dropout(x, rate) if rate else x
+
+
+def _input_rows(stack: tf.keras.layers.Layer, x: tf.Tensor, is_training: bool) -> tf.Tensor:
+    """A padded input [B, L, H] as rows [B * L, H], dropout applied, in the dtype to compute in."""
+    return drop_input(stack, _flatten(tf.cast(x, compute_dtype())), is_training)
 
 
 def _output_norm(stack: tf.keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
