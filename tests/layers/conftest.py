@@ -1,4 +1,4 @@
-"""Whether the tests here run on Keras 2 or Keras 3; test_both_keras.py runs them on the other."""
+"""What each test of a layer starts from; tests/test_both_keras.py runs them on both Kerases."""
 
 import numpy as np
 import pytest

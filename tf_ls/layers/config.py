@@ -170,6 +170,59 @@ class EmbeddingLayerConfig(Config):
         self._check_epsilon()
 
 
+@dataclasses.dataclass(frozen=True)
+class TransformerConfig(Config):
+    """Settings of LSTransformer: those of its layers, and how many there are of which words.
+
+    trg_vocab_size is vocab_size unless given. max_batch_tokens, max_seq_len and local_rank are
+    hints, as everywhere.
+
+    Raises:
+        ValueError: as for a layer; tables to be shared that differ in size.
+    """
+
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    nhead: int
+    num_encoder_layer: int = 6
+    num_decoder_layer: int = 6
+    trg_vocab_size: Optional[int] = None
+    padding_idx: Optional[int] = None
+    share_source_target_embedding: bool = False
+    share_embedding_and_softmax_weights: bool = True
+    attn_prob_dropout_ratio: float = 0.0
+    activation_dropout_ratio: float = 0.0
+    hidden_dropout_ratio: float = 0.0
+    pre_layer_norm: bool = True
+    activation_fn: str = "relu"
+    epsilon: float = 1e-6
+    max_batch_tokens: Optional[int] = None
+    max_seq_len: Optional[int] = None
+    fp16: bool = False
+    local_rank: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_sizes("vocab_size", "num_encoder_layer", "num_decoder_layer")
+        if self.trg_vocab_size is not None:
+            self._check_sizes("trg_vocab_size")
+        if self.share_source_target_embedding and self.target_vocab_size != self.vocab_size:
+            raise ValueError(
+                "a table for both sides needs one vocabulary, got "
+                f"vocab_size={self.vocab_size} and trg_vocab_size={self.trg_vocab_size}"
+            )
+        self.layer_settings()
+
+    @property
+    def target_vocab_size(self) -> int:
+        return self.trg_vocab_size or self.vocab_size
+
+    def layer_settings(self) -> EncoderLayerConfig:
+        """Returns the settings of each encoder layer, which the decoder layers share."""
+        names = {field.name for field in dataclasses.fields(EncoderLayerConfig)}
+        return EncoderLayerConfig(**{name: getattr(self, name) for name in names})
+
+
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 

@@ -58,12 +58,12 @@ class OperationLayer(tf.keras.layers.Layer):
         weights = [getattr(self, attribute) for attribute in self._parameter_attributes]
         return [weight.value if KERAS_3 else weight for weight in weights]
 
-    def build_by_name(self) -> None:
+    def build_by_name(self, input_shape: Any = None) -> None:
         """Creates the variables, named as a call would name them."""
         if self.built:
             return
         with tf.name_scope(self.name):
-            self.build(None)
+            self.build(input_shape)
 
     def is_training(self, training: Any) -> bool:
         """Returns what `training` says when the graph is traced.

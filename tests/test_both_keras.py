@@ -1,4 +1,4 @@
-"""Runs this folder a second time on Keras 2, where TensorFlow takes Keras 3 by itself."""
+"""Runs the tests of layers and models once more on Keras 2, where TensorFlow takes Keras 3."""
 
 import importlib.util
 import os
@@ -8,18 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from tf_ls.layers.keras_version import KERAS_3
+
+def is_keras_3() -> bool:
+    from tf_ls.layers.keras_version import KERAS_3
+
+    return KERAS_3
 
 
-@pytest.mark.skipif(not KERAS_3, reason="this run has Keras 2")
+@pytest.mark.parametrize("folder", ["layers", "models"])
 @pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="needs tf_keras")
-def test_layers_on_keras_2(pytestconfig):
+def test_on_keras_2(folder, pytestconfig):
+    if not is_keras_3():
+        pytest.skip("this run has Keras 2")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     command += ["--import-mode=importlib", f"--rootdir={pytestconfig.rootpath}"]
-    folder = Path(__file__).parent  # which `python -m` puts first, instead of the source tree
+    path = Path(__file__).parent / folder  # which `python -m` puts first, not the source tree
     result = subprocess.run(
-        [*command, str(folder)],
-        cwd=folder,
+        [*command, str(path)],
+        cwd=path,
         env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},
         capture_output=True,
         text=True,
