@@ -1,5 +1,4 @@
-#include <cstring>
-
+#include "cc/kernels/pack.h"
 #include "cc/ops/cpu_kernel.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -45,9 +44,19 @@ REGISTER_OP("LSUnpack")
       return Status();
     });
 
-Status CheckIndex(int64_t row, int64_t index, int64_t positions) {
-  if (index >= -1 && index < positions) return Status();
-  return InvalidArgument("index ", row, " must be from -1 to ", positions - 1, ", got ", index);
+Status CheckIndices(const Tensor& indices, int64_t positions) {
+  const auto index = indices.flat<int32_t>();
+  for (int64_t i = 0; i < index.size(); ++i) {
+    if (index(i) < -1 || index(i) >= positions) {
+      return InvalidArgument("index ", i, " must be from -1 to ", positions - 1, ", got ",
+                             index(i));
+    }
+  }
+  return Status();
+}
+
+int64_t RowBytes(const Tensor& x, int64_t numbers) {
+  return numbers * tensorflow::DataTypeSize(x.dtype());
 }
 
 // y[i] = x[indices[i]] over all positions of all sentences; zeros where the index is -1.
@@ -61,25 +70,13 @@ class PackOp : public CpuKernel {
     const Tensor& indices = context->input(1);
     TF_LS_RETURN_IF_ERROR(CheckRank(x, 3, "x"));
     TF_LS_RETURN_IF_ERROR(CheckRank(indices, 1, "indices"));
-    const auto index = indices.flat<int32_t>();
     const int64_t rows = indices.dim_size(0);
-    for (int64_t i = 0; i < rows; ++i) {
-      TF_LS_RETURN_IF_ERROR(CheckIndex(i, index(i), x.dim_size(0) * x.dim_size(1)));
-    }
+    const int64_t positions = x.dim_size(0) * x.dim_size(1);
+    TF_LS_RETURN_IF_ERROR(CheckIndices(indices, positions));
     Tensor* y;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {rows, x.dim_size(2)}, &y));
-    const size_t bytes = x.dim_size(2) * tensorflow::DataTypeSize(x.dtype());
-    const char* const from = static_cast<const char*>(x.data());
-    char* const to = static_cast<char*>(y->data());
-    cpu->cpu().threads->ParallelFor(rows, bytes / 16 + 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        if (index(i) >= 0) {
-          std::memcpy(to + i * bytes, from + index(i) * bytes, bytes);
-        } else {
-          std::memset(to + i * bytes, 0, bytes);
-        }
-      }
-    });
+    PackRows(cpu->cpu(), x.data(), positions, indices.flat<int32_t>().data(), rows,
+             RowBytes(x, x.dim_size(2)), y->data());
     return Status();
   }
 };
@@ -97,27 +94,11 @@ class UnpackOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(CheckShape(indices, {x.dim_size(0)}, "indices"));
     int64_t batch, length;
     TF_LS_RETURN_IF_ERROR(ReadBatchAndLength(context->input(2), &batch, &length));
-    const auto index = indices.flat<int32_t>();
-    std::vector<int64_t> row_of(batch * length, -1);
-    for (int64_t i = 0; i < x.dim_size(0); ++i) {
-      TF_LS_RETURN_IF_ERROR(CheckIndex(i, index(i), batch * length));
-      if (index(i) >= 0) row_of[index(i)] = i;
-    }
+    TF_LS_RETURN_IF_ERROR(CheckIndices(indices, batch * length));
     Tensor* y;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {batch, length, x.dim_size(1)}, &y));
-    const size_t bytes = x.dim_size(1) * tensorflow::DataTypeSize(x.dtype());
-    const char* const from = static_cast<const char*>(x.data());
-    char* const to = static_cast<char*>(y->data());
-    cpu->cpu().threads->ParallelFor(
-        batch * length, bytes / 16 + 1, [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) {
-            if (row_of[i] >= 0) {
-              std::memcpy(to + i * bytes, from + row_of[i] * bytes, bytes);
-            } else {
-              std::memset(to + i * bytes, 0, bytes);
-            }
-          }
-        });
+    UnpackRows(cpu->cpu(), x.data(), indices.flat<int32_t>().data(), x.dim_size(0),
+               RowBytes(x, x.dim_size(1)), batch * length, y->data());
     return Status();
   }
 };
