@@ -12,4 +12,8 @@
 #define TF_LS_MULTIVERSION
 #endif
 
+// What a multiversioned function calls must be part of it, or it is compiled for the oldest
+// processor only.
+#define TF_LS_INLINE inline __attribute__((always_inline))
+
 #endif  // TF_LS_CC_CORE_MULTIVERSION_H_

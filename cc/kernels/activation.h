@@ -5,6 +5,7 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 #include "cc/core/philox.h"
 #include "cc/kernels/activation_kind.h"
 
@@ -14,10 +15,16 @@ namespace tf_ls {
 template <typename T>
 void ActivationDropout(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x,
                        int64_t rows, int64_t n, T* y);
+template <typename T>
+void ActivationDropout(const Gpu& gpu, Activation kind, const Dropout& dropout, const T* x,
+                       int64_t rows, int64_t n, T* y);
 
 // dx = dropout(dy) * activation'(x); in place over dy if wanted. Cost: reads x and dy, writes dx.
 template <typename T>
 void ActivationDropoutGradient(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x,
+                               const T* dy, int64_t rows, int64_t n, T* dx);
+template <typename T>
+void ActivationDropoutGradient(const Gpu& gpu, Activation kind, const Dropout& dropout, const T* x,
                                const T* dy, int64_t rows, int64_t n, T* dx);
 
 }  // namespace tf_ls

@@ -1,12 +1,14 @@
 #include "cc/kernels/activation.h"
 
 #include <cmath>
+#include <limits>
 #include <vector>
 
 #include "cc/kernels/row_math.h"
 #include "cc/testing/closeness.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/dropout_mask.h"
-#include "cc/testing/test_cpu.h"
+#include "cc/testing/reference_activation.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -18,11 +20,13 @@ using test::Convert;
 using test::DropoutFactors;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
+using test::Value;
 
 constexpr Activation kAll[] = {Activation::kRelu, Activation::kTanh, Activation::kGelu,
                                Activation::kGeluErf};
+constexpr int64_t kLengths[] = {1, 5, 16, 67, 264};
 const Dropout kDropouts[] = {{}, {0.4f, 99, DropoutSite::kActivation}};
 
 // The functions themselves are tested in row_math_test.cc; here it is what is done with them.
@@ -50,55 +54,122 @@ std::vector<double> ExpectedGradient(Activation kind, const Dropout& dropout,
   return expected;
 }
 
-template <typename T>
-class ActivationDropoutTest : public ::testing::Test {};
+template <typename DeviceAndType>
+class ActivationDropoutTest : public ::testing::Test {
+ protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(ActivationDropoutTest, Types);
+  std::vector<T> Activate(Activation kind, const Dropout& dropout, const std::vector<T>& x,
+                          int64_t n) {
+    const Numbers<T> in(x);
+    Numbers<T> y(Unwritten<T>(x.size()));
+    ActivationDropout(device_, kind, dropout, in.data(), x.size() / n, n, y.data());
+    return y.host();
+  }
+
+  std::vector<T> Gradient(Activation kind, const Dropout& dropout, const std::vector<T>& x,
+                          const std::vector<T>& dy, int64_t n) {
+    const Numbers<T> in(x), gradient(dy);
+    Numbers<T> dx(Unwritten<T>(x.size()));
+    ActivationDropoutGradient(device_, kind, dropout, in.data(), gradient.data(), x.size() / n, n,
+                              dx.data());
+    return dx.host();
+  }
+
+  const typename Testing<Device>::Instance test_device_;
+  const Device& device_ = test_device_;
+};
+
+TYPED_TEST_SUITE(ActivationDropoutTest, test::DeviceTypes);
 
 TYPED_TEST(ActivationDropoutTest, ActivatesThenDrops) {
   for (const Activation kind : kAll) {
     for (const Dropout& dropout : kDropouts) {
-      for (const int64_t n : {1, 5, 16, 67}) {
-        const auto x = Random<TypeParam>(9 * n, 1, 3.0);
-        auto y = Unwritten<TypeParam>(9 * n);
-        ActivationDropout(TestCpu(), kind, dropout, x.data(), 9, n, y.data());
-        EXPECT_TRUE(Close(y, Expected(kind, dropout, x, 9, n)));
+      for (const int64_t n : kLengths) {
+        const auto x = Random<typename TestFixture::T>(9 * n, 1, 3.0);
+        EXPECT_TRUE(Close(this->Activate(kind, dropout, x, n), Expected(kind, dropout, x, 9, n)));
       }
     }
   }
 }
 
 TYPED_TEST(ActivationDropoutTest, GradientDropsTheSameNumbers) {
+  using T = typename TestFixture::T;
   for (const Activation kind : kAll) {
     for (const Dropout& dropout : kDropouts) {
-      for (const int64_t n : {1, 5, 16, 67}) {
-        const auto x = Random<TypeParam>(9 * n, 2, 3.0);
-        const auto dy = Random<TypeParam>(9 * n, 3);
-        auto dx = Unwritten<TypeParam>(9 * n);
-        ActivationDropoutGradient(TestCpu(), kind, dropout, x.data(), dy.data(), 9, n, dx.data());
-        EXPECT_TRUE(Close(dx, ExpectedGradient(kind, dropout, x, dy, 9, n)));
+      for (const int64_t n : kLengths) {
+        const auto x = Random<T>(9 * n, 2, 3.0);
+        const auto dy = Random<T>(9 * n, 3);
+        EXPECT_TRUE(Close(this->Gradient(kind, dropout, x, dy, n),
+                          ExpectedGradient(kind, dropout, x, dy, 9, n)));
       }
     }
   }
 }
 
-TYPED_TEST(ActivationDropoutTest, GradientWorksInPlace) {
+TYPED_TEST(ActivationDropoutTest, AgreesWithDoublePrecision) {
+  using T = typename TestFixture::T;
   for (const Activation kind : kAll) {
-    const auto x = Random<TypeParam>(9 * 21, 4, 3.0);
-    auto dy = Random<TypeParam>(9 * 21, 5);
-    std::vector<TypeParam> dx(9 * 21);
-    ActivationDropoutGradient(TestCpu(), kind, kDropouts[1], x.data(), dy.data(), 9, 21, dx.data());
-    ActivationDropoutGradient(TestCpu(), kind, kDropouts[1], x.data(), dy.data(), 9, 21, dy.data());
-    EXPECT_TRUE(Identical(dy, dx));
+    for (const double limit : {1e-2, 1.0, 12.0}) {
+      const auto x = Random<T>(5000, 6, limit);
+      const std::vector<T> ones = Convert<T>(std::vector<float>(5000, 1.0f));
+      std::vector<double> values, slopes;
+      for (const T value : x) {
+        values.push_back(test::ActivationValue(kind, Value(value)));
+        slopes.push_back(test::ActivationSlope(kind, Value(value)));
+      }
+      EXPECT_TRUE(Close(this->Activate(kind, {}, x, 1000), values)) << limit;
+      EXPECT_TRUE(Close(this->Gradient(kind, {}, x, ones, 1000), slopes)) << limit;
+    }
+  }
+}
+
+TYPED_TEST(ActivationDropoutTest, TakesTheLargestNumbersAndNaN) {
+  using T = typename TestFixture::T;
+  const auto numbers = [](const std::vector<double>& x) { return Convert<T>(x); };
+  for (const double large : {6e4, 3e38}) {
+    const auto x = numbers({large, -large, std::numeric_limits<double>::quiet_NaN(), 0.0});
+    if (std::isinf(Value(x[0]))) continue;  // no number of this type
+    for (const Activation kind : kAll) {
+      const bool bounded = kind == Activation::kTanh;
+      const auto y = this->Activate(kind, {}, x, 4);
+      EXPECT_EQ(Value(y[0]), bounded ? 1.0 : Value(x[0]));
+      EXPECT_EQ(Value(y[1]), bounded ? -1.0 : 0.0);
+      EXPECT_TRUE(std::isnan(Value(y[2])));
+      EXPECT_EQ(Value(y[3]), 0.0);
+      const auto dx = this->Gradient(kind, {}, x, numbers({1.0, 1.0, 1.0, NAN}), 4);
+      EXPECT_NEAR(Value(dx[0]), bounded ? 0.0 : 1.0, 1e-6);
+      EXPECT_NEAR(Value(dx[1]), 0.0, 1e-6);
+      EXPECT_TRUE(std::isnan(Value(dx[2])) || kind == Activation::kRelu);
+      EXPECT_TRUE(std::isnan(Value(dx[3])));
+    }
+  }
+}
+
+TYPED_TEST(ActivationDropoutTest, GradientWorksInPlace) {
+  using T = typename TestFixture::T;
+  for (const Activation kind : kAll) {
+    for (const int64_t n : {21, 32}) {
+      const auto x = Random<T>(9 * n, 4, 3.0);
+      const auto dy = Random<T>(9 * n, 5);
+      const typename TestFixture::template Numbers<T> in(x);
+      typename TestFixture::template Numbers<T> over_dy(dy);
+      ActivationDropoutGradient(this->device_, kind, kDropouts[1], in.data(), over_dy.data(), 9, n,
+                                over_dy.data());
+      EXPECT_TRUE(Identical(over_dy.host(), this->Gradient(kind, kDropouts[1], x, dy, n)));
+    }
   }
 }
 
 TYPED_TEST(ActivationDropoutTest, TakesNoRows) {
-  TypeParam* const none = nullptr;
-  ActivationDropout<TypeParam>(TestCpu(), Activation::kGelu, kDropouts[1], none, 0, 5, none);
-  ActivationDropoutGradient<TypeParam>(TestCpu(), Activation::kGelu, kDropouts[1], none, none, 0, 5,
-                                       none);
+  using T = typename TestFixture::T;
+  T* const none = nullptr;
+  ActivationDropout<T>(this->device_, Activation::kGelu, kDropouts[1], none, 0, 5, none);
+  ActivationDropoutGradient<T>(this->device_, Activation::kGelu, kDropouts[1], none, none, 0, 5,
+                               none);
 }
 
 }  // namespace

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "cc/testing/closeness.h"
-#include "cc/testing/test_cpu.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -14,72 +14,98 @@ namespace {
 using test::Assign;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
 
-template <typename T>
-class AppendRowsTest : public ::testing::Test {};
+template <typename DeviceAndType>
+class AppendRowsTest : public ::testing::Test {
+ protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(AppendRowsTest, Types);
+  // Sentences of `before` and `added` rows of n numbers, which lie `stride` numbers apart inside
+  // wider rows where they come from or go to alone.
+  struct Problem {
+    int64_t batch, before, added, n, stride;
+  };
 
-TYPED_TEST(AppendRowsTest, PutsNewRowsBehindThoseOfEachSentence) {
-  constexpr int64_t n = 6;
-  constexpr int64_t kStride = 20;  // the rows lie inside wider ones
-  for (const int64_t batch : {0, 1, 5}) {
-    for (const int64_t before : {0, 1, 4}) {
-      for (const int64_t added : {0, 1, 3}) {
-        const auto x = Random<TypeParam>(batch * before * n, 1);
-        const auto rows = Random<TypeParam>(batch * added * kStride, 2);
-        std::vector<TypeParam> expected;
-        const auto append = [&](const std::vector<TypeParam>& from, int64_t start) {
-          expected.insert(expected.end(), from.begin() + start, from.begin() + start + n);
-        };
-        for (int64_t i = 0; i < batch; ++i) {
-          for (int64_t j = 0; j < before; ++j) append(x, (i * before + j) * n);
-          for (int64_t j = 0; j < added; ++j) append(rows, (i * added + j) * kStride);
+  // Every small problem, with rows that are multiples of a vector and rows that are not.
+  template <typename Check>
+  static void ForAll(const Check& check) {
+    for (const int64_t batch : {0, 1, 5}) {
+      for (const int64_t before : {0, 1, 4}) {
+        for (const int64_t added : {0, 1, 3}) {
+          for (const auto& size :
+               {std::pair<int64_t, int64_t>{6, 20}, {8, 26}, {16, 48}, {7, 7}, {520, 1560}}) {
+            SCOPED_TRACE(::testing::Message()
+                         << batch << " * (" << before << " + " << added << ") rows of "
+                         << size.first << " in " << size.second);
+            check(Problem{batch, before, added, size.first, size.second});
+          }
         }
-        auto y = Unwritten<TypeParam>(batch * (before + added) * n);
-        AppendRows<TypeParam>(TestCpu(), x.data(), batch, before, {rows.data(), kStride}, added, n,
-                              y.data());
-        EXPECT_TRUE(Identical(y, expected)) << batch << " * (" << before << " + " << added << ")";
       }
     }
   }
+
+  const typename Testing<Device>::Instance test_device_;
+  const Device& device_ = test_device_;
+};
+
+TYPED_TEST_SUITE(AppendRowsTest, test::DeviceTypes);
+
+TYPED_TEST(AppendRowsTest, PutsNewRowsBehindThoseOfEachSentence) {
+  using T = typename TestFixture::T;
+  using Numbers = typename TestFixture::template Numbers<T>;
+  this->ForAll([&](const typename TestFixture::Problem& p) {
+    const auto x = Random<T>(p.batch * p.before * p.n, 1);
+    const auto rows = Random<T>(p.batch * p.added * p.stride, 2);
+    std::vector<T> expected;
+    const auto append = [&](const std::vector<T>& from, int64_t start) {
+      expected.insert(expected.end(), from.begin() + start, from.begin() + start + p.n);
+    };
+    for (int64_t i = 0; i < p.batch; ++i) {
+      for (int64_t j = 0; j < p.before; ++j) append(x, (i * p.before + j) * p.n);
+      for (int64_t j = 0; j < p.added; ++j) append(rows, (i * p.added + j) * p.stride);
+    }
+    const Numbers old(x), added(rows);
+    Numbers y(Unwritten<T>(p.batch * (p.before + p.added) * p.n));
+    AppendRows<T>(this->device_, old.data(), p.batch, p.before, {added.data(), p.stride}, p.added,
+                  p.n, y.data());
+    EXPECT_TRUE(Identical(y.host(), expected));
+  });
 }
 
 TYPED_TEST(AppendRowsTest, GradientGoesBackToWhereRowsCameFrom) {
-  constexpr int64_t n = 6;
-  constexpr int64_t kStride = 20;
-  for (const int64_t batch : {0, 1, 5}) {
-    for (const int64_t before : {0, 1, 4}) {
-      for (const int64_t added : {0, 1, 3}) {
-        const int64_t size = batch * (before + added) * n;
-        const auto dy1 = Random<TypeParam>(size, 1);
-        const auto dy2 = Random<TypeParam>(size, 2);
-        std::vector<TypeParam> expected_dx;
-        auto expected_drows = Random<TypeParam>(batch * added * kStride, 3);
-        auto drows = expected_drows;  // what lies between the rows is not to be touched
-        for (int64_t i = 0; i < size; ++i) {
-          TypeParam sum;
-          Assign(Value(dy1[i]) + Value(dy2[i]), &sum);
-          const int64_t sentence = i / ((before + added) * n);
-          const int64_t row = i / n % (before + added);
-          if (row < before) {
-            expected_dx.push_back(sum);
-          } else {
-            expected_drows[(sentence * added + row - before) * kStride + i % n] = sum;
-          }
-        }
-        auto dx = Unwritten<TypeParam>(batch * before * n);
-        AppendRowsGradient<TypeParam>(TestCpu(), dy1.data(), dy2.data(), batch, before, added, n,
-                                      dx.data(), {drows.data(), kStride});
-        EXPECT_TRUE(Identical(dx, expected_dx)) << batch << " * (" << before << " + " << added;
-        EXPECT_TRUE(Identical(drows, expected_drows)) << batch << " * " << before << " + " << added;
+  using T = typename TestFixture::T;
+  using Numbers = typename TestFixture::template Numbers<T>;
+  this->ForAll([&](const typename TestFixture::Problem& p) {
+    const int64_t size = p.batch * (p.before + p.added) * p.n;
+    const auto dy1 = Random<T>(size, 1);
+    const auto dy2 = Random<T>(size, 2);
+    std::vector<T> expected_dx;
+    auto expected_drows = Random<T>(p.batch * p.added * p.stride, 3);
+    Numbers drows(expected_drows);  // what lies between the rows is not to be touched
+    for (int64_t i = 0; i < size; ++i) {
+      T sum;
+      Assign(Value(dy1[i]) + Value(dy2[i]), &sum);
+      const int64_t sentence = i / ((p.before + p.added) * p.n);
+      const int64_t row = i / p.n % (p.before + p.added);
+      if (row < p.before) {
+        expected_dx.push_back(sum);
+      } else {
+        expected_drows[(sentence * p.added + row - p.before) * p.stride + i % p.n] = sum;
       }
     }
-  }
+    const Numbers gradient1(dy1), gradient2(dy2);
+    Numbers dx(Unwritten<T>(p.batch * p.before * p.n));
+    AppendRowsGradient<T>(this->device_, gradient1.data(), gradient2.data(), p.batch, p.before,
+                          p.added, p.n, dx.data(), {drows.data(), p.stride});
+    EXPECT_TRUE(Identical(dx.host(), expected_dx));
+    EXPECT_TRUE(Identical(drows.host(), expected_drows));
+  });
 }
 
 }  // namespace

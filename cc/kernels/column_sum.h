@@ -5,13 +5,16 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 
 namespace tf_ls {
 
 // y[n] = sum of the rows of x[rows, n], in float32: the gradient of a bias. Cost: reads x once. The
-// order of the sum does not depend on the number of threads.
+// order of the sum depends on rows and n only.
 template <typename T>
 void ColumnSum(const Cpu& cpu, const T* x, int64_t rows, int64_t n, float* y);
+template <typename T>
+void ColumnSum(const Gpu& gpu, const T* x, int64_t rows, int64_t n, float* y);
 
 }  // namespace tf_ls
 

@@ -3,7 +3,7 @@
 #include <vector>
 
 #include "cc/testing/closeness.h"
-#include "cc/testing/test_cpu.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -13,35 +13,56 @@ namespace {
 using test::Close;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
 
-template <typename T>
-class ColumnSumTest : public ::testing::Test {};
+template <typename DeviceAndType>
+class ColumnSumTest : public ::testing::Test {
+ protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(ColumnSumTest, Types);
+  static std::vector<float> Sum(const std::vector<T>& x, int64_t rows, int64_t n, int threads = 2) {
+    const typename Testing<Device>::Instance test_device(threads);
+    const Device& device = test_device;
+    const Numbers<T> in(x);
+    Numbers<float> y(Unwritten<float>(n));
+    ColumnSum(device, in.data(), rows, n, y.data());
+    return y.host();
+  }
+};
+
+TYPED_TEST_SUITE(ColumnSumTest, test::DeviceTypes);
 
 TYPED_TEST(ColumnSumTest, AddsTheRows) {
-  for (const int64_t rows : {0, 1, 2, 127, 128, 129, 400}) {
-    for (const int64_t n : {1, 3, 16, 100}) {
-      const auto x = Random<TypeParam>(rows * n, 1);
+  using T = typename TestFixture::T;
+  for (const int64_t rows : {0, 1, 2, 64, 65, 127, 128, 129, 400, 1000}) {
+    for (const int64_t n : {1, 3, 16, 100, 256, 264, 1001}) {
+      const auto x = Random<T>(rows * n, 1);
       std::vector<double> expected(n, 0.0);
       for (int64_t i = 0; i < rows * n; ++i) expected[i % n] += Value(x[i]);
-      auto y = Unwritten<float>(n);
-      ColumnSum(TestCpu(), x.data(), rows, n, y.data());
-      EXPECT_TRUE(Close(y, expected, 1e-5)) << rows << " rows of " << n;
+      EXPECT_TRUE(Close(this->Sum(x, rows, n), expected, 1e-5)) << rows << " rows of " << n;
     }
   }
 }
 
+TYPED_TEST(ColumnSumTest, TakesMoreColumnsThanRows) {
+  using T = typename TestFixture::T;
+  constexpr int64_t n = 200000;
+  const auto x = Random<T>(3 * n, 2);
+  std::vector<double> expected(n, 0.0);
+  for (int64_t i = 0; i < 3 * n; ++i) expected[i % n] += Value(x[i]);
+  EXPECT_TRUE(Close(this->Sum(x, 3, n), expected, 1e-5));
+}
+
+TYPED_TEST(ColumnSumTest, TakesNoColumns) { EXPECT_TRUE(this->Sum({}, 5, 0).empty()); }
+
 TYPED_TEST(ColumnSumTest, DoesNotDependOnTheNumberOfThreads) {
-  const auto x = Random<TypeParam>(1000 * 33, 2);
-  std::vector<float> one(33), three(33);
-  ColumnSum(TestCpu(1), x.data(), 1000, 33, one.data());
-  ColumnSum(TestCpu(3), x.data(), 1000, 33, three.data());
-  EXPECT_TRUE(Identical(one, three));
+  const auto x = Random<typename TestFixture::T>(1000 * 33, 3);
+  EXPECT_TRUE(Identical(this->Sum(x, 1000, 33, 1), this->Sum(x, 1000, 33, 3)));
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 #include "cc/core/philox.h"
 
 namespace tf_ls {
@@ -15,10 +16,16 @@ namespace tf_ls {
 template <typename T>
 void ApplyDropout(const Cpu& cpu, const Dropout& dropout, const T* x, int64_t rows, int64_t n,
                   T* y);
+template <typename T>
+void ApplyDropout(const Gpu& gpu, const Dropout& dropout, const T* x, int64_t rows, int64_t n,
+                  T* y);
 
 // y = residual + mask * x / (1 - rate); in place over either.
 template <typename T>
 void DropoutAdd(const Cpu& cpu, const Dropout& dropout, const T* x, const T* residual, int64_t rows,
+                int64_t n, T* y);
+template <typename T>
+void DropoutAdd(const Gpu& gpu, const Dropout& dropout, const T* x, const T* residual, int64_t rows,
                 int64_t n, T* y);
 
 }  // namespace tf_ls

@@ -2,9 +2,10 @@
 
 #include <vector>
 
+#include "cc/kernels/row_math.h"
 #include "cc/testing/closeness.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/dropout_mask.h"
-#include "cc/testing/test_cpu.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -12,18 +13,25 @@ namespace tf_ls {
 namespace {
 
 using test::Close;
+using test::Convert;
 using test::DropoutFactors;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
 
 constexpr int64_t kRows = 11;
+constexpr int64_t kLengths[] = {1, 3, 64, 65, 300, 1032};
 
-template <typename T>
+template <typename DeviceAndType>
 class DropoutTest : public ::testing::Test {
  protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
+
   static std::vector<double> Expected(const Dropout& dropout, const std::vector<T>& x, int64_t n,
                                       const std::vector<T>& residual = {}) {
     auto expected = DropoutFactors(dropout, kRows, n);
@@ -34,74 +42,107 @@ class DropoutTest : public ::testing::Test {
     return expected;
   }
 
+  std::vector<T> Apply(const Dropout& dropout, const std::vector<T>& x, int64_t n) {
+    const Numbers<T> in(x);
+    Numbers<T> y(Unwritten<T>(x.size()));
+    ApplyDropout(device_, dropout, in.data(), x.size() / n, n, y.data());
+    return y.host();
+  }
+
+  std::vector<T> Add(const Dropout& dropout, const std::vector<T>& x,
+                     const std::vector<T>& residual, int64_t n) {
+    const Numbers<T> in(x), base(residual);
+    Numbers<T> y(Unwritten<T>(x.size()));
+    DropoutAdd(device_, dropout, in.data(), base.data(), x.size() / n, n, y.data());
+    return y.host();
+  }
+
   const Dropout dropouts_[3] = {
       {},
       {0.1f, 0xfedcba9876543210, DropoutSite::kSelfAttentionOutput},
       {0.6f, 12, DropoutSite::kFfnOutput},
   };
+  const typename Testing<Device>::Instance test_device_;
+  const Device& device_ = test_device_;
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(DropoutTest, Types);
+TYPED_TEST_SUITE(DropoutTest, test::DeviceTypes);
 
 TYPED_TEST(DropoutTest, MultipliesByTheMask) {
   for (const Dropout& dropout : this->dropouts_) {
-    for (const int64_t n : {1, 3, 64, 65, 300}) {
-      const auto x = Random<TypeParam>(kRows * n, 1);
-      auto y = Unwritten<TypeParam>(kRows * n);
-      ApplyDropout(TestCpu(), dropout, x.data(), kRows, n, y.data());
-      EXPECT_TRUE(Close(y, this->Expected(dropout, x, n)));
+    for (const int64_t n : kLengths) {
+      const auto x = Random<typename TestFixture::T>(kRows * n, 1);
+      EXPECT_TRUE(Close(this->Apply(dropout, x, n), this->Expected(dropout, x, n)));
     }
   }
 }
 
 TYPED_TEST(DropoutTest, AddsTheResidual) {
+  using T = typename TestFixture::T;
   for (const Dropout& dropout : this->dropouts_) {
-    for (const int64_t n : {1, 3, 64, 65, 300}) {
-      const auto x = Random<TypeParam>(kRows * n, 2);
-      const auto residual = Random<TypeParam>(kRows * n, 3);
-      auto y = Unwritten<TypeParam>(kRows * n);
-      DropoutAdd(TestCpu(), dropout, x.data(), residual.data(), kRows, n, y.data());
-      EXPECT_TRUE(Close(y, this->Expected(dropout, x, n, residual)));
+    for (const int64_t n : kLengths) {
+      const auto x = Random<T>(kRows * n, 2);
+      const auto residual = Random<T>(kRows * n, 3);
+      EXPECT_TRUE(
+          Close(this->Add(dropout, x, residual, n), this->Expected(dropout, x, n, residual)));
+    }
+  }
+}
+
+// Forward on one device and backward on another would agree: bit for bit.
+TYPED_TEST(DropoutTest, HasTheMasksOfRowMathOnEveryDevice) {
+  using T = typename TestFixture::T;
+  T one;
+  test::Assign(1.0, &one);
+  for (const Dropout& dropout : {this->dropouts_[1], this->dropouts_[2]}) {
+    for (const int64_t n : kLengths) {
+      std::vector<float> masks(kRows * n);
+      for (int64_t i = 0; i < kRows; ++i) row::DropoutMask(dropout, i, 0, n, &masks[i * n]);
+      const auto dropped = this->Apply(dropout, std::vector<T>(kRows * n, one), n);
+      EXPECT_TRUE(Identical(dropped, Convert<T>(masks))) << n;
     }
   }
 }
 
 TYPED_TEST(DropoutTest, WorksInPlace) {
+  using T = typename TestFixture::T;
+  using Numbers = typename TestFixture::template Numbers<T>;
   for (const Dropout& dropout : this->dropouts_) {
-    const auto x = Random<TypeParam>(kRows * 37, 4);
-    const auto residual = Random<TypeParam>(kRows * 37, 5);
-    std::vector<TypeParam> dropped(kRows * 37), sum(kRows * 37);
-    ApplyDropout(TestCpu(), dropout, x.data(), kRows, 37, dropped.data());
-    DropoutAdd(TestCpu(), dropout, x.data(), residual.data(), kRows, 37, sum.data());
+    for (const int64_t n : {37, 64}) {
+      const auto x = Random<T>(kRows * n, 4);
+      const auto residual = Random<T>(kRows * n, 5);
+      const auto dropped = this->Apply(dropout, x, n);
+      const auto sum = this->Add(dropout, x, residual, n);
 
-    auto over_x = x;
-    ApplyDropout(TestCpu(), dropout, over_x.data(), kRows, 37, over_x.data());
-    EXPECT_TRUE(Identical(over_x, dropped));
-    over_x = x;
-    DropoutAdd(TestCpu(), dropout, over_x.data(), residual.data(), kRows, 37, over_x.data());
-    EXPECT_TRUE(Identical(over_x, sum));
-    auto over_residual = residual;
-    DropoutAdd(TestCpu(), dropout, x.data(), over_residual.data(), kRows, 37, over_residual.data());
-    EXPECT_TRUE(Identical(over_residual, sum));
+      Numbers over_x(x);
+      ApplyDropout(this->device_, dropout, over_x.data(), kRows, n, over_x.data());
+      EXPECT_TRUE(Identical(over_x.host(), dropped));
+      const Numbers in(x), base(residual);
+      Numbers over_x_too(x), over_residual(residual);
+      DropoutAdd(this->device_, dropout, over_x_too.data(), base.data(), kRows, n,
+                 over_x_too.data());
+      EXPECT_TRUE(Identical(over_x_too.host(), sum));
+      DropoutAdd(this->device_, dropout, in.data(), over_residual.data(), kRows, n,
+                 over_residual.data());
+      EXPECT_TRUE(Identical(over_residual.host(), sum));
+    }
   }
 }
 
 TYPED_TEST(DropoutTest, DropsEverythingAtRateOne) {
+  using T = typename TestFixture::T;
   const Dropout all{1.0f, 3, DropoutSite::kStandalone};
-  const auto x = Random<TypeParam>(kRows * 20, 6);
-  auto y = Unwritten<TypeParam>(kRows * 20);
-  ApplyDropout(TestCpu(), all, x.data(), kRows, 20, y.data());
-  EXPECT_TRUE(Close(y, std::vector<double>(kRows * 20, 0.0), 0.0));
-  DropoutAdd(TestCpu(), all, x.data(), x.data(), kRows, 20, y.data());
-  EXPECT_TRUE(Close(y, x, 0.0));
+  const auto x = Random<T>(kRows * 20, 6);
+  EXPECT_TRUE(Close(this->Apply(all, x, 20), std::vector<double>(kRows * 20, 0.0), 0.0));
+  EXPECT_TRUE(Close(this->Add(all, x, x, 20), x, 0.0));
 }
 
 TYPED_TEST(DropoutTest, TakesNoRows) {
-  TypeParam* const none = nullptr;
+  using T = typename TestFixture::T;
+  T* const none = nullptr;
   for (const Dropout& dropout : this->dropouts_) {
-    ApplyDropout<TypeParam>(TestCpu(), dropout, none, 0, 5, none);
-    DropoutAdd<TypeParam>(TestCpu(), dropout, none, none, 0, 5, none);
+    ApplyDropout<T>(this->device_, dropout, none, 0, 5, none);
+    DropoutAdd<T>(this->device_, dropout, none, none, 0, 5, none);
   }
 }
 

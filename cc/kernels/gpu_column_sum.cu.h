@@ -8,44 +8,63 @@
 namespace tf_ls {
 namespace gpu {
 
-constexpr int kSumColumns = 32;
-constexpr int kSumRows = 32;
+// Where the sums of a part go: rows of y, or two vectors.
+struct RowOfPart {
+  __device__ float* operator()(int64_t part) const { return y + part * n; }
+  float* y;
+  int64_t n;
+};
+struct VectorOfPart {
+  __device__ float* operator()(int64_t part) const { return part == 0 ? first : second; }
+  float* first;
+  float* second;
+};
 
-// y[part, column] = sum over the rows of each part of x. A block sums 32 columns of one part.
-template <typename T>
-__global__ void SumParts(const T* x, int64_t rows, int64_t stride, int64_t n, int64_t part_rows,
-                         float* y) {
-  __shared__ float sums[kSumRows][kSumColumns + 1];
-  const int64_t column = blockIdx.x * int64_t{kSumColumns} + threadIdx.x;
-  const int64_t first = blockIdx.y * part_rows;
-  const int64_t last = min(rows, first + part_rows);
-  float sum = 0.0f;
+// The sums over the rows of each part of x[rows, n], in a fixed order. A block sums 32 packs of
+// columns of one part; its warps take turns at the rows.
+template <typename T, int pack, int warps, typename Target>
+__global__ void __launch_bounds__(warps* kWarp)
+    SumParts(const T* x, int64_t rows, int64_t n, int64_t part_rows, const Target target) {
+  constexpr int kColumns = kWarp * pack;
+  __shared__ alignas(sizeof(Pack<float, pack>)) float sums[warps][kColumns];
+  const int64_t first_column = blockIdx.x * int64_t{kColumns};
+  const int64_t column = first_column + threadIdx.x * pack;
+  const int64_t last = min(rows, (blockIdx.y + int64_t{1}) * part_rows);
+  float sum[pack] = {};
   if (column < n) {
-    for (int64_t i = first + threadIdx.y; i < last; i += kSumRows)
-      sum += Widen(x[i * stride + column]);
+#pragma unroll 8
+    for (int64_t i = blockIdx.y * part_rows + threadIdx.y; i < last; i += warps) {
+      float row[pack];
+      LoadPack<pack>(x + i * n + column, row);
+#pragma unroll
+      for (int j = 0; j < pack; ++j) sum[j] += row[j];
+    }
   }
-  sums[threadIdx.y][threadIdx.x] = sum;
+  StorePack<pack>(sum, &sums[threadIdx.y][threadIdx.x * pack]);
   __syncthreads();
-  // A warp sums one column, in the same order every time.
-  sum = WarpSum(sums[threadIdx.x][threadIdx.y]);
-  const int64_t mine = blockIdx.x * int64_t{kSumColumns} + threadIdx.y;
-  if (threadIdx.x == 0 && mine < n) y[blockIdx.y * n + mine] = sum;
+  const int k = threadIdx.y * kWarp + threadIdx.x;
+  static_assert(kColumns <= warps * kWarp, "a thread for every column");
+  if (k >= kColumns || first_column + k >= n) return;
+  float total = 0.0f;
+#pragma unroll
+  for (int i = 0; i < warps; ++i) total += sums[i][k];
+  target(blockIdx.y)[first_column + k] = total;
 }
 
-// y[part, column] for parts of `part_rows` rows of x, whose rows lie `stride` numbers apart.
-template <typename T>
-void LaunchSumParts(CUstream_st* stream, const T* x, int64_t rows, int64_t stride, int64_t n,
-                    int64_t part_rows, int64_t parts, float* y) {
+template <int pack, int warps, typename T, typename Target>
+void LaunchSumParts(CUstream_st* stream, const T* x, int64_t rows, int64_t n, int64_t part_rows,
+                    int64_t parts, const Target& target) {
   if (n == 0) return;
-  const dim3 grid(Blocks(n, kSumColumns), static_cast<unsigned>(parts));
-  SumParts<T><<<grid, dim3(kSumColumns, kSumRows), 0, stream>>>(x, rows, stride, n, part_rows, y);
+  const dim3 grid(Blocks(n, kWarp * pack), static_cast<unsigned>(parts));
+  SumParts<T, pack, warps><<<grid, dim3(kWarp, warps), 0, stream>>>(x, rows, n, part_rows, target);
   CheckLaunch();
 }
 
-// y[n] = sum of the rows of x. For few rows: one block adds all of them.
-template <typename T>
-void SumRows(CUstream_st* stream, const T* x, int64_t rows, int64_t stride, int64_t n, float* y) {
-  LaunchSumParts(stream, x, rows, stride, n, rows, 1, y);
+// What blocks have summed: `parts` times `part_rows` rows of x, few enough for one block a column.
+template <typename Target>
+void SumBlocks(CUstream_st* stream, const float* x, int64_t part_rows, int64_t parts, int64_t n,
+               const Target& target) {
+  LaunchSumParts<1, 32>(stream, x, parts * part_rows, n, part_rows, parts, target);
 }
 
 }  // namespace gpu

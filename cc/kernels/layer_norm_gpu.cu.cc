@@ -57,7 +57,7 @@ __global__ void __launch_bounds__(Shape::kBlock)
 }
 
 // Every group takes every so many-th row and sums its shares of dgamma and dbeta in registers;
-// partial[blocks, 2, n] is the sum over a block's groups.
+// partial[2, blocks, n] is the sum over a block's groups.
 template <typename T, typename Shape>
 __global__ void __launch_bounds__(Shape::kBlock)
     Backward(const T* dy, const T* x, int64_t rows, int n, const float* gamma, Moments moments,
@@ -95,8 +95,8 @@ __global__ void __launch_bounds__(Shape::kBlock)
   dgamma.SumOverGroups();
   dbeta.SumOverGroups();
   if (Shape::Group() == 0) {
-    dgamma.Store(partial + blockIdx.x * int64_t{2} * n, n);
-    dbeta.Store(partial + (blockIdx.x * int64_t{2} + 1) * n, n);
+    dgamma.Store(partial + int64_t{blockIdx.x} * n, n);
+    dbeta.Store(partial + (int64_t{gridDim.x} + blockIdx.x) * n, n);
   }
 }
 
@@ -134,18 +134,17 @@ void LayerNormGradient(const Gpu& gpu, const T* dy, const T* x, int64_t rows, in
   // Enough blocks to fill any GPU of today, few enough that their sums are next to nothing. A fixed
   // number, so that results do not depend on the GPU.
   constexpr int64_t kMostBlocks = 512;
-  gpu::ForRowShape(n, gpu::CanPack<T, gpu::kPack>(n, x, dy, dx, gamma, residual_gradient),
-                   [&](auto shape) {
-                     using Shape = decltype(shape);
-                     const int64_t blocks = std::min<int64_t>(Shape::Blocks(rows), kMostBlocks);
-                     float* const partial = gpu.arena->Allocate<float>(blocks * 2 * n);
-                     if (blocks > 0) {
-                       Backward<T, Shape><<<blocks, Shape::kBlock, 0, gpu.stream>>>(
-                           dy, x, rows, n, gamma, moments, residual_gradient, dx, partial);
-                     }
-                     gpu::SumRows(gpu.stream, partial, blocks, 2 * n, n, dgamma);
-                     gpu::SumRows(gpu.stream, partial + n, blocks, 2 * n, n, dbeta);
-                   });
+  gpu::ForRowShape(
+      n, gpu::CanPack<T, gpu::kPack>(n, x, dy, dx, gamma, residual_gradient), [&](auto shape) {
+        using Shape = decltype(shape);
+        const int64_t blocks = std::min<int64_t>(Shape::Blocks(rows), kMostBlocks);
+        float* const partial = gpu.arena->Allocate<float>(blocks * 2 * n);
+        if (blocks > 0) {
+          Backward<T, Shape><<<blocks, Shape::kBlock, 0, gpu.stream>>>(
+              dy, x, rows, n, gamma, moments, residual_gradient, dx, partial);
+        }
+        gpu::SumBlocks(gpu.stream, partial, blocks, 2, n, gpu::VectorOfPart{dgamma, dbeta});
+      });
   gpu::CheckLaunch();
 }
 

@@ -2,21 +2,12 @@
 #include <cstring>
 
 #include "cc/core/multiversion.h"
+#include "cc/kernels/activation_functions.h"
 #include "cc/kernels/row_math.h"
 
 namespace tf_ls {
 namespace row {
 namespace {
-
-// What a multiversioned function calls must be part of it, or it is compiled for the oldest
-// processor only.
-#define TF_LS_INLINE inline __attribute__((always_inline))
-
-// A NaN stays one.
-TF_LS_INLINE float Clamp(float x, float bound) {
-  x = x > bound ? bound : x;
-  return x < -bound ? -bound : x;
-}
 
 // exp(x) to 2 ulp: 2^n * polynomial(r), x = n * log(2) + r (the coefficients of Cephes' expf).
 TF_LS_INLINE float Exp(float x) {
@@ -54,63 +45,11 @@ TF_LS_INLINE float Tanh(float x) {
   return magnitude < 0.625f ? near : std::copysign(far, x);
 }
 
-// erf(x): a rational function on [-4, 4], outside of which float32 knows only -1 and 1 (the
-// coefficients that Eigen and XLA use).
-TF_LS_INLINE float Erf(float x) {
-  x = Clamp(x, 4.0f);
-  const float square = x * x;
-  float p = -2.72614225801306e-10f;
-  p = p * square + 2.77068142495902e-08f;
-  p = p * square - 2.10102402082508e-06f;
-  p = p * square - 5.69250639462346e-05f;
-  p = p * square - 7.34990630326855e-04f;
-  p = p * square - 2.95459980854025e-03f;
-  p = p * square - 1.60960333262415e-02f;
-  float q = -1.45660718464996e-05f;
-  q = q * square - 2.13374055278905e-04f;
-  q = q * square - 1.68282697438203e-03f;
-  q = q * square - 7.37332916720468e-03f;
-  q = q * square - 1.42647390514189e-02f;
-  return x * p / q;
-}
-
-constexpr float kSqrt2OverPi = 0.7978845608f;
-constexpr float kGeluCubic = 0.044715f;
-constexpr float kSqrtHalf = 0.7071067812f;
-constexpr float kInverseSqrt2Pi = 0.3989422804f;
-
-struct ReluFunction {
-  static TF_LS_INLINE float Value(float x) { return x < 0.0f ? 0.0f : x; }  // a NaN stays one
-  static TF_LS_INLINE float Slope(float x) { return x > 0.0f ? 1.0f : 0.0f; }
-};
-
-struct TanhFunction {
-  static TF_LS_INLINE float Value(float x) { return Tanh(x); }
-  static TF_LS_INLINE float Slope(float x) {
-    const float t = Tanh(x);
-    return 1.0f - t * t;
-  }
-};
-
-struct GeluFunction {
-  static TF_LS_INLINE float Inner(float x) {
-    return Tanh(kSqrt2OverPi * (x + kGeluCubic * x * x * x));
-  }
-  static TF_LS_INLINE float Value(float x) { return 0.5f * x * (1.0f + Inner(x)); }
-  static TF_LS_INLINE float Slope(float x) {
-    x = Clamp(x, 10.0f);  // where the slope is 0 or 1 in float32, and before anything overflows
-    const float t = Inner(x);
-    const float inner_slope = kSqrt2OverPi * (1.0f + 3.0f * kGeluCubic * x * x);
-    return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * inner_slope;
-  }
-};
-
-struct GeluErfFunction {
-  static TF_LS_INLINE float Value(float x) { return 0.5f * x * (1.0f + Erf(x * kSqrtHalf)); }
-  static TF_LS_INLINE float Slope(float x) {
-    x = Clamp(x, 15.0f);  // likewise
-    return 0.5f * (1.0f + Erf(x * kSqrtHalf)) + x * kInverseSqrt2Pi * Exp(-0.5f * x * x);
-  }
+struct CpuMath {
+  static TF_LS_INLINE float Exp(float x) { return row::Exp(x); }
+  static TF_LS_INLINE float Tanh(float x) { return row::Tanh(x); }
+  static TF_LS_INLINE float OnePlusTanh(float x) { return 1.0f + row::Tanh(x); }
+  static TF_LS_INLINE float Divide(float x, float y) { return x / y; }
 };
 
 template <typename Function>
@@ -245,11 +184,11 @@ TF_LS_MULTIVERSION void Activate(Activation kind, const float* x, int64_t n, flo
     case Activation::kRelu:
       return MapValue<ReluFunction>(x, n, y);
     case Activation::kTanh:
-      return MapValue<TanhFunction>(x, n, y);
+      return MapValue<TanhFunction<CpuMath>>(x, n, y);
     case Activation::kGelu:
-      return MapValue<GeluFunction>(x, n, y);
+      return MapValue<GeluFunction<CpuMath>>(x, n, y);
     case Activation::kGeluErf:
-      return MapValue<GeluErfFunction>(x, n, y);
+      return MapValue<GeluErfFunction<CpuMath>>(x, n, y);
   }
 }
 
@@ -259,11 +198,11 @@ TF_LS_MULTIVERSION void ActivateGradient(Activation kind, const float* x, const 
     case Activation::kRelu:
       return MapSlope<ReluFunction>(x, dy, n, dx);
     case Activation::kTanh:
-      return MapSlope<TanhFunction>(x, dy, n, dx);
+      return MapSlope<TanhFunction<CpuMath>>(x, dy, n, dx);
     case Activation::kGelu:
-      return MapSlope<GeluFunction>(x, dy, n, dx);
+      return MapSlope<GeluFunction<CpuMath>>(x, dy, n, dx);
     case Activation::kGeluErf:
-      return MapSlope<GeluErfFunction>(x, dy, n, dx);
+      return MapSlope<GeluErfFunction<CpuMath>>(x, dy, n, dx);
   }
 }
 
