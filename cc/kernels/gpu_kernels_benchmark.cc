@@ -1,0 +1,315 @@
+// Times the kernels that work on rows, in float16 on the current GPU, and sets the bytes that they
+// must move against what a large copy moves in the same time:
+//
+//   bazel run //cc/kernels:gpu_kernels_benchmark
+//
+// Kernels are captured in a graph, once for each of many sets of tensors that together are several
+// times the second-level cache: what is read comes from memory. (A kernel's launch, about a
+// microsecond, is part of its time.) The time is the median of many replays over the number of
+// sets.
+
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cc/core/arena.h"
+#include "cc/core/float16.h"
+#include "cc/core/gpu.h"
+#include "cc/kernels/activation.h"
+#include "cc/kernels/append_rows.h"
+#include "cc/kernels/column_sum.h"
+#include "cc/kernels/dropout.h"
+#include "cc/kernels/layer_norm.h"
+#include "cc/kernels/pack.h"
+#include "cc/testing/test_gpu.h"
+#include "cc/testing/values.h"
+
+namespace tf_ls {
+namespace {
+
+using test::AllocateGpu;
+using test::CheckCuda;
+using test::GpuMemory;
+using test::GpuNumbers;
+
+constexpr int kReplays = 30;
+constexpr int64_t kRotatedBytes = 200
+                                  << 20;  // of one tensor's sets; no GPU has half of it as cache
+constexpr int64_t kScratchBytes = 64 << 20;
+
+// Scratch memory that is there before anything is timed.
+class BenchmarkArena : public Arena {
+ protected:
+  void* AllocateBytes(size_t bytes) override {
+    starts_.push_back(used_);
+    used_ += bytes;
+    if (used_ > kScratchBytes) throw std::bad_alloc();
+    return static_cast<char*>(memory_.get()) + starts_.back();
+  }
+  size_t BlockCount() const override { return starts_.size(); }
+  void ShrinkTo(size_t block_count) override {
+    if (block_count < starts_.size()) used_ = starts_[block_count];
+    starts_.resize(block_count);
+  }
+
+ private:
+  const GpuMemory memory_ = AllocateGpu(kScratchBytes);
+  std::vector<int64_t> starts_;
+  int64_t used_ = 0;
+};
+
+// What is timed: a kernel on one of the sets of tensors, and the bytes that it must move.
+struct Case {
+  std::string name;
+  double bytes;
+  std::function<void(int64_t)> run;
+};
+
+class Benchmark {
+ public:
+  Benchmark() {
+    CheckCuda(cudaStreamCreate(&stream_));
+    CheckCuda(cudaEventCreate(&start_));
+    CheckCuda(cudaEventCreate(&end_));
+    gpu_ = {stream_, &arena_};
+  }
+  ~Benchmark() {
+    cudaEventDestroy(start_);
+    cudaEventDestroy(end_);
+    cudaStreamDestroy(stream_);
+  }
+  Benchmark(const Benchmark&) = delete;
+  Benchmark& operator=(const Benchmark&) = delete;
+
+  const Gpu& gpu() const { return gpu_; }
+
+  // Microseconds that run(0) to run(sets - 1) take on average.
+  double Time(int64_t sets, const std::function<void(int64_t)>& run) {
+    cudaGraph_t graph;
+    cudaGraphExec_t executable;
+    CheckCuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal));
+    for (int64_t i = 0; i < sets; ++i) run(i);
+    CheckCuda(cudaStreamEndCapture(stream_, &graph));
+    CheckCuda(cudaGraphInstantiate(&executable, graph, 0));
+    std::vector<float> times;
+    for (int i = -3; i < kReplays; ++i) {  // the first ones warm up
+      CheckCuda(cudaEventRecord(start_, stream_));
+      CheckCuda(cudaGraphLaunch(executable, stream_));
+      CheckCuda(cudaEventRecord(end_, stream_));
+      CheckCuda(cudaEventSynchronize(end_));
+      float milliseconds;
+      CheckCuda(cudaEventElapsedTime(&milliseconds, start_, end_));
+      if (i >= 0) times.push_back(milliseconds);
+    }
+    CheckCuda(cudaGraphExecDestroy(executable));
+    CheckCuda(cudaGraphDestroy(graph));
+    std::nth_element(times.begin(), times.begin() + kReplays / 2, times.end());
+    return times[kReplays / 2] * 1e3 / sets;
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaEvent_t start_, end_;
+  BenchmarkArena arena_;
+  Gpu gpu_;
+};
+
+// Memory full of random numbers.
+GpuMemory RandomGpu(int64_t bytes) {
+  const auto numbers = test::Random<float16>(int64_t{1} << 20, 1, 3.0);
+  const int64_t piece = numbers.size() * sizeof(float16);
+  GpuMemory memory = AllocateGpu(bytes);
+  for (int64_t start = 0; start < bytes; start += piece) {
+    CheckCuda(cudaMemcpy(static_cast<char*>(memory.get()) + start, numbers.data(),
+                         std::min(piece, bytes - start), cudaMemcpyHostToDevice));
+  }
+  return memory;
+}
+
+// Sets of four tensors [rows, n] of random numbers in one piece of memory.
+class Tensors {
+ public:
+  Tensors(int64_t rows, int64_t n)
+      : size_(rows * n),
+        sets_(kRotatedBytes / (size_ * sizeof(float16)) + 1),
+        memory_(RandomGpu(4 * sets_ * size_ * sizeof(float16))) {}
+
+  int64_t sets() const { return sets_; }
+  float16* x(int64_t set) const { return At(4 * set); }
+  float16* dy(int64_t set) const { return At(4 * set + 1); }
+  float16* residual(int64_t set) const { return At(4 * set + 2); }
+  float16* y(int64_t set) const { return At(4 * set + 3); }
+
+ private:
+  float16* At(int64_t i) const { return static_cast<float16*>(memory_.get()) + i * size_; }
+
+  const int64_t size_;
+  const int64_t sets_;
+  const GpuMemory memory_;
+};
+
+// Everything for tensors of one size.
+class Problem {
+ public:
+  Problem(const Gpu& gpu, int64_t rows, int64_t n)
+      : gpu_(gpu),
+        rows_(rows),
+        n_(n),
+        tensors_(rows, n),
+        vectors_(test::Random<float>(4 * n, 2)),
+        statistics_(std::vector<float>(2 * rows, 1.0f)),
+        indices_(Indices(rows)) {}
+
+  int64_t sets() const { return tensors_.sets(); }
+
+  std::vector<Case> Cases() {
+    const Dropout dropout{0.1f, 12345, DropoutSite::kFfnOutput};
+    const double size = sizeof(float16) * rows_ * n_;
+    const auto& t = tensors_;
+    const int64_t rows = rows_, n = n_;
+    const int64_t row_bytes = n * sizeof(float16);
+    const int64_t packed = rows / 4 * 3;
+    const int64_t sentences = 64;
+    const int64_t length = rows / sentences;
+    float* const gamma = vectors_.data();
+    float* const beta = gamma + n;
+    float* const dgamma = beta + n;
+    float* const dbeta = dgamma + n;
+    const Moments moments{statistics_.data(), statistics_.data() + rows};
+    std::vector<Case> cases = {
+        {"copy by the driver", 2 * size,
+         [=, &t](int64_t i) {
+           CheckCuda(cudaMemcpyAsync(t.y(i), t.x(i), rows * row_bytes, cudaMemcpyDeviceToDevice,
+                                     gpu_.stream));
+         }},
+        {"ApplyDropout", 2 * size,
+         [=, &t](int64_t i) { ApplyDropout(gpu_, dropout, t.x(i), rows, n, t.y(i)); }},
+        {"DropoutAdd", 3 * size,
+         [=, &t](int64_t i) { DropoutAdd(gpu_, dropout, t.x(i), t.residual(i), rows, n, t.y(i)); }},
+        {"DropoutAdd, rate 0", 3 * size,
+         [=, &t](int64_t i) {
+           DropoutAdd(gpu_, Dropout(), t.x(i), t.residual(i), rows, n, t.y(i));
+         }},
+        {"ColumnSum", size + 4.0 * n,
+         [=, &t](int64_t i) { ColumnSum(gpu_, t.x(i), rows, n, dgamma); }},
+        {"AppendRows", 2 * size,
+         [=, &t](int64_t i) {
+           AppendRows<float16>(gpu_, t.x(i), sentences, length - 1, {t.dy(i), 3 * n}, 1, n, t.y(i));
+         }},
+        {"AppendRowsGradient", 3 * size,
+         [=, &t](int64_t i) {
+           AppendRowsGradient<float16>(gpu_, t.x(i), t.dy(i), sentences, length - 1, 1, n, t.y(i),
+                                       {t.residual(i), 3 * n});
+         }},
+        {"PackRows, 3/4 of them", 2.0 * packed * row_bytes + 4.0 * packed,
+         [=, &t](int64_t i) {
+           PackRows(gpu_, t.x(i), rows, indices_.data(), packed, row_bytes, t.y(i));
+         }},
+        {"UnpackRows, 3/4 of them", size + 1.0 * packed * row_bytes + 4.0 * packed,
+         [=, &t](int64_t i) {
+           UnpackRows(gpu_, t.x(i), indices_.data(), packed, row_bytes, rows, t.y(i));
+         }},
+        {"LayerNorm", 2 * size + 8.0 * rows,
+         [=, &t](int64_t i) {
+           LayerNorm(gpu_, t.x(i), rows, n, gamma, beta, 1e-6f, t.y(i), moments);
+         }},
+        {"LayerNormGradient", 3 * size + 8.0 * rows,
+         [=, &t](int64_t i) {
+           LayerNormGradient<float16>(gpu_, t.dy(i), t.x(i), rows, n, gamma, moments, nullptr,
+                                      t.y(i), dgamma, dbeta);
+         }},
+        {"LayerNormGradient, residual", 4 * size + 8.0 * rows,
+         [=, &t](int64_t i) {
+           LayerNormGradient<float16>(gpu_, t.dy(i), t.x(i), rows, n, gamma, moments, t.residual(i),
+                                      t.y(i), dgamma, dbeta);
+         }},
+    };
+    const std::pair<const char*, Activation> kinds[] = {{"relu", Activation::kRelu},
+                                                        {"tanh", Activation::kTanh},
+                                                        {"gelu", Activation::kGelu},
+                                                        {"gelu (erf)", Activation::kGeluErf}};
+    for (const auto& named : kinds) {
+      const Activation kind = named.second;
+      cases.push_back(
+          {std::string("ActivationDropout, ") + named.first, 2 * size, [=, &t](int64_t i) {
+             ActivationDropout(gpu_, kind, dropout, t.x(i), rows, n, t.y(i));
+           }});
+      cases.push_back({std::string("... gradient, ") + named.first, 3 * size, [=, &t](int64_t i) {
+                         ActivationDropoutGradient(gpu_, kind, dropout, t.x(i), t.dy(i), rows, n,
+                                                   t.y(i));
+                       }});
+    }
+    return cases;
+  }
+
+ private:
+  // Three of every four positions.
+  static std::vector<int32_t> Indices(int64_t rows) {
+    std::vector<int32_t> indices;
+    for (int32_t i = 0; i < rows; ++i) {
+      if (i % 4 != 3) indices.push_back(i);
+    }
+    return indices;
+  }
+
+  const Gpu& gpu_;
+  const int64_t rows_;
+  const int64_t n_;
+  const Tensors tensors_;
+  GpuNumbers<float> vectors_;
+  GpuNumbers<float> statistics_;
+  const GpuNumbers<int32_t> indices_;
+};
+
+void Run() {
+  Benchmark benchmark;
+  cudaDeviceProp properties;
+  CheckCuda(cudaGetDeviceProperties(&properties, 0));
+  constexpr int64_t kCopyBytes = int64_t{1} << 30;
+  const GpuMemory from = RandomGpu(kCopyBytes);
+  const GpuMemory to = AllocateGpu(kCopyBytes);
+  const double copy_us = benchmark.Time(1, [&](int64_t) {
+    CheckCuda(cudaMemcpyAsync(to.get(), from.get(), kCopyBytes, cudaMemcpyDeviceToDevice,
+                              benchmark.gpu().stream));
+  });
+  const double bytes_per_us = 2.0 * kCopyBytes / copy_us;
+  std::printf("%s, %d MiB of second-level cache; copying 1 GiB moves %.0f GB/s\n", properties.name,
+              properties.l2CacheSize >> 20, bytes_per_us / 1e3);
+
+  const std::pair<int64_t, int64_t> sizes[] = {{4096, 512}, {4096, 2048}, {8192, 1024}};
+  std::vector<std::string> lines;
+  std::string head = "float16                           ";
+  for (const auto& size : sizes) {
+    char cell[64];
+    std::snprintf(
+        cell, sizeof(cell), "%12s",
+        (std::to_string(size.first) + "x" + std::to_string(size.second) + "    ").c_str());
+    head += cell;
+    Problem problem(benchmark.gpu(), size.first, size.second);
+    const auto cases = problem.Cases();
+    lines.resize(cases.size());
+    for (size_t i = 0; i < cases.size(); ++i) {
+      const double us = benchmark.Time(problem.sets(), cases[i].run);
+      std::snprintf(cell, sizeof(cell), "%-30s", cases[i].name.c_str());
+      if (lines[i].empty()) lines[i] = cell;
+      std::snprintf(cell, sizeof(cell), "  %6.2f us %3.0f%%", us,
+                    100.0 * cases[i].bytes / us / bytes_per_us);
+      lines[i] += cell;
+    }
+  }
+  std::printf("%s\n", head.c_str());
+  for (const std::string& line : lines) std::printf("%s\n", line.c_str());
+}
+
+}  // namespace
+}  // namespace tf_ls
+
+int main() {
+  tf_ls::Run();
+  return 0;
+}
