@@ -114,6 +114,8 @@ void ForRowShape(int64_t n, bool packed, const Function& function) {
     function(RowShape<kWarp, 16, kPack>());
   } else if (n <= 1024) {
     function(RowShape<kWarp, 32, kPack>());
+  } else if (n <= 2048) {
+    function(RowShape<256, 8, kPack>());
   } else if (n <= 4096) {
     function(RowShape<256, 16, kPack>());
   } else {
