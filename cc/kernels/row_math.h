@@ -50,6 +50,27 @@ void Activate(Activation kind, const float* x, int64_t n, float* y);
 // dx = dy * activation'(x); dy and dx may be the same.
 void ActivateGradient(Activation kind, const float* x, const float* dy, int64_t n, float* dx);
 
+// y = x * factor, held within [-bound, bound]; a NaN stays one.
+void ScaleAndClip(const float* x, float factor, float bound, int64_t n, float* y);
+// Sum of the squares of a row. In double, in which no float32 overflows: it is finite if and only
+// if all of x are.
+double SumOfSquares(const float* x, int64_t n);
+
+// What one step of Adam does to each number: Kingma and Ba, "Adam: a method for stochastic
+// optimization", 2015, in the form at the end of its section 2.
+struct AdamCoefficients {
+  float gradient_factor;
+  float one_minus_beta1;
+  float one_minus_beta2;
+  float rate;  // learning rate * sqrt(1 - beta2^t) / (1 - beta1^t)
+  float epsilon;
+  float decay;  // the part of the variable that is taken away before
+};
+// With g = gradient * gradient_factor: m += (g - m) * one_minus_beta1, v += (g^2 - v) *
+// one_minus_beta2, variable -= variable * decay, variable -= rate * m / (sqrt(v) + epsilon).
+void Adam(const AdamCoefficients& coefficients, const float* gradient, int64_t n, float* m,
+          float* v, float* variable);
+
 // mask[j] = 0 where element (row, j) is dropped, 1 / (1 - rate) where it is kept.
 void DropoutMask(const Dropout& dropout, uint32_t row, uint32_t lane, int64_t n, float* mask);
 

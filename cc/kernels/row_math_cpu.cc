@@ -206,6 +206,37 @@ TF_LS_MULTIVERSION void ActivateGradient(Activation kind, const float* x, const 
   }
 }
 
+TF_LS_MULTIVERSION void ScaleAndClip(const float* x, float factor, float bound, int64_t n,
+                                     float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = Clamp(x[i] * factor, bound);
+}
+
+TF_LS_MULTIVERSION double SumOfSquares(const float* x, int64_t n) {
+  double sum = 0.0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    const double value = x[i];
+    sum += value * value;
+  }
+  return sum;
+}
+
+TF_LS_MULTIVERSION void Adam(const AdamCoefficients& coefficients, const float* gradient, int64_t n,
+                             float* m, float* v, float* variable) {
+  const AdamCoefficients c = coefficients;  // a copy, which the stores below cannot change
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) {
+    const float g = gradient[i] * c.gradient_factor;
+    const float mean = m[i] + (g - m[i]) * c.one_minus_beta1;
+    const float square = v[i] + (g * g - v[i]) * c.one_minus_beta2;
+    const float decayed = variable[i] - variable[i] * c.decay;
+    m[i] = mean;
+    v[i] = square;
+    variable[i] = decayed - mean * c.rate / (std::sqrt(square) + c.epsilon);
+  }
+}
+
 TF_LS_MULTIVERSION void DropoutMask(const Dropout& dropout, uint32_t row, uint32_t lane, int64_t n,
                                     float* mask) {
   // Sixteen counters side by side, each word of theirs in the lower half of a 64-bit lane, where

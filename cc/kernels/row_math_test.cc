@@ -413,6 +413,78 @@ TEST(ActivateTest, TakesInfinity) {
   EXPECT_EQ(Value(Activation::kGeluErf, kInfinity), kInfinity);
 }
 
+// --- Adam
+
+TEST(ScaleAndClipTest, HoldsProductsWithinTheBound) {
+  for (const int64_t n : Lengths()) {
+    auto x = Random<float>(n, 27, 2.0);
+    x[0] = kInfinity;
+    std::vector<float> expected;
+    for (const float value : x) expected.push_back(std::min(0.7f, std::max(-0.7f, value * -0.5f)));
+    auto y = Unwritten<float>(n);
+    ScaleAndClip(x.data(), -0.5f, 0.7f, n, y.data());
+    EXPECT_TRUE(Identical(y, expected)) << n;
+  }
+}
+
+TEST(ScaleAndClipTest, WithoutBoundScalesOnly) {
+  const std::vector<float> x = {1.0f, -3e38f, kInfinity, -kInfinity};
+  std::vector<float> y(4);
+  ScaleAndClip(x.data(), 0.5f, kInfinity, 4, y.data());
+  EXPECT_TRUE(Identical(y, {0.5f, -1.5e38f, kInfinity, -kInfinity}));
+}
+
+TEST(ScaleAndClipTest, KeepsNaN) {
+  const std::vector<float> x(20, kNaN);
+  std::vector<float> y(20);
+  ScaleAndClip(x.data(), 2.0f, 1.0f, 20, y.data());
+  for (const float value : y) EXPECT_TRUE(std::isnan(value));
+}
+
+TEST(SumOfSquaresTest, IsTheirSum) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 28);
+    const double expected = std::inner_product(x.begin(), x.end(), x.begin(), 0.0, std::plus<>(),
+                                               std::multiplies<double>());
+    EXPECT_NEAR(SumOfSquares(x.data(), n) / expected, 1.0, 1e-12) << n;
+  }
+  EXPECT_EQ(SumOfSquares(nullptr, 0), 0.0);
+}
+
+TEST(SumOfSquaresTest, IsFiniteIfAllNumbersAre) {
+  for (const int64_t position : {0, 5, 36}) {
+    std::vector<float> x(37, 3e38f);
+    EXPECT_TRUE(std::isfinite(SumOfSquares(x.data(), 37)));
+    for (const float bad : {kInfinity, -kInfinity, kNaN}) {
+      x[position] = bad;
+      EXPECT_FALSE(std::isfinite(SumOfSquares(x.data(), 37))) << bad << " at " << position;
+    }
+  }
+}
+
+TEST(AdamTest, AgreesWithDoublePrecision) {
+  const AdamCoefficients c = {0.5f, 0.1f, 0.02f, 0.01f, 1e-3f, 0.05f};
+  for (const int64_t n : Lengths()) {
+    const auto gradient = Random<float>(n, 29);
+    auto m = Random<float>(n, 30);
+    auto v = Random<float>(n, 31);
+    auto variable = Random<float>(n, 32);
+    for (float& value : v) value = std::fabs(value);
+    std::vector<double> expected_m, expected_v, expected;
+    for (int64_t i = 0; i < n; ++i) {
+      const double g = double{gradient[i]} * c.gradient_factor;
+      expected_m.push_back(m[i] + (g - m[i]) * c.one_minus_beta1);
+      expected_v.push_back(v[i] + (g * g - v[i]) * c.one_minus_beta2);
+      expected.push_back(variable[i] * (1.0 - c.decay) -
+                         c.rate * expected_m[i] / (std::sqrt(expected_v[i]) + c.epsilon));
+    }
+    Adam(c, gradient.data(), n, m.data(), v.data(), variable.data());
+    EXPECT_TRUE(Close(m, expected_m)) << n;
+    EXPECT_TRUE(Close(v, expected_v)) << n;
+    EXPECT_TRUE(Close(variable, expected)) << n;
+  }
+}
+
 // --- Dropout
 
 TEST(DropoutMaskTest, IsPhiloxElementByElement) {

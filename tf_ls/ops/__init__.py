@@ -4,6 +4,7 @@ They work on rows of tokens: sentences one behind the other without padding betw
 or with it (`dense_layout`). The Keras layers of `tf_ls.layers` are built on them.
 """
 
+from tf_ls.ops.adam import AdamResult, adam
 from tf_ls.ops.decoder_layer import decoder_layer
 from tf_ls.ops.decoder_layer_step import decoder_layer_step
 from tf_ls.ops.dropout import dropout, random_seed
@@ -15,7 +16,9 @@ from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpac
 
 __all__ = [
     "SINUSOIDS",
+    "AdamResult",
     "RowLayout",
+    "adam",
     "decoder_layer",
     "decoder_layer_step",
     "dense_layout",

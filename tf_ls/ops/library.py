@@ -88,8 +88,8 @@ def _check_not_compiled_by_xla() -> None:
 
     if control_flow_util.GraphOrParentsInXlaContext(ops.get_default_graph()):
         raise NotImplementedError(
-            "XLA cannot compile the operations of tf_ls: leave jit_compile=True out of the"
-            " tf.function or Model.compile that calls them."
+            "XLA cannot compile the operations of tf_ls: set jit_compile=False in the tf.function"
+            " or Model.compile that calls them (Keras 3 compiles with XLA unless told not to)."
         )
 
 

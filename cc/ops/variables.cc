@@ -1,0 +1,73 @@
+#include "cc/ops/variables.h"
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+
+namespace tf_ls {
+
+using tensorflow::OpKernelContext;
+using tensorflow::Tensor;
+using tensorflow::Var;
+using tensorflow::errors::InvalidArgument;
+
+Status LockedVariables::Lock(OpKernelContext* context, int first, int count) {
+  std::vector<std::pair<Var*, int>> order;
+  for (int i = 0; i < count; ++i) {
+    const tensorflow::ResourceHandle& handle = tensorflow::HandleFromInput(context, first + i);
+    names_.push_back("'" + handle.name() + "' (input " + std::to_string(first + i) + ")");
+    tensorflow::core::RefCountPtr<Var> variable;
+    const Status status = tensorflow::LookupResource(context, handle, &variable);
+    if (!status.ok()) {
+      return InvalidArgument("variable ", names_[i], " must be initialized: ", status.ToString());
+    }
+    order.emplace_back(variable.get(), i);
+    variables_.push_back(std::move(variable));
+  }
+  // By address, as TensorFlow's own operations do, so that two operations never wait for each
+  // other.
+  std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
+    return std::less<tensorflow::mutex*>()(a.first->mu(), b.first->mu());
+  });
+  for (size_t i = 1; i < order.size(); ++i) {
+    if (order[i].first == order[i - 1].first) {
+      return InvalidArgument("a variable must be given once, got ", names_[order[i - 1].second],
+                             " and ", names_[order[i].second], ", which are the same");
+    }
+  }
+  locks_.reserve(order.size());
+  for (const auto& variable : order) locks_.emplace_back(*variable.first->mu());
+  for (int i = 0; i < count; ++i) {
+    const Tensor& tensor = *variables_[i]->tensor();
+    if (!variables_[i]->is_initialized || !tensor.IsInitialized()) {
+      return InvalidArgument("variable ", names_[i], " must be initialized");
+    }
+    if (tensor.dtype() != tensorflow::DT_FLOAT) {
+      return InvalidArgument("variable ", names_[i], " must be float32, got ",
+                             tensorflow::DataTypeString(tensor.dtype()));
+    }
+  }
+  return Status();
+}
+
+Status LockedVariables::Write(OpKernelContext* context, Threads* threads, int i, float** data) {
+  Tensor* const tensor = variables_[i]->tensor();
+  if (!tensor->RefCountIsOne()) {
+    Tensor copy;
+    tensorflow::AllocatorAttributes attributes;  // as PrepareToUpdateVariable has them
+    attributes.set_gpu_compatible(true);
+    attributes.set_nic_compatible(true);
+    TF_LS_RETURN_IF_ERROR(
+        context->allocate_temp(tensor->dtype(), tensor->shape(), &copy, attributes));
+    const float* const from = tensor->flat<float>().data();
+    float* const to = copy.flat<float>().data();
+    threads->ParallelFor(tensor->NumElements(), 1, [&](int64_t begin, int64_t end) {
+      std::memcpy(to + begin, from + begin, (end - begin) * sizeof(float));
+    });
+    *tensor = copy;
+  }
+  *data = tensor->flat<float>().data();
+  return Status();
+}
+
+}  // namespace tf_ls

@@ -1,0 +1,39 @@
+#ifndef TF_LS_CC_OPS_VARIABLES_H_
+#define TF_LS_CC_OPS_VARIABLES_H_
+
+#include <string>
+#include <vector>
+
+#include "cc/core/threads.h"
+#include "cc/ops/checks.h"
+#include "tensorflow/core/framework/op_kernel.h"
+#include "tensorflow/core/framework/resource_mgr.h"
+#include "tensorflow/core/framework/resource_var.h"
+
+namespace tf_ls {
+
+// Resource variables that an operation updates, locked from Lock() until it ends.
+class LockedVariables {
+ public:
+  // Looks up the float32 variables behind the inputs [first, first + count) and locks all of them.
+  // Fails on what is no initialized float32 variable, and on one that is there twice.
+  Status Lock(tensorflow::OpKernelContext* context, int first, int count);
+
+  int size() const { return static_cast<int>(variables_.size()); }
+  // What a message calls variable i.
+  const std::string& name(int i) const { return names_[i]; }
+  const tensorflow::TensorShape& shape(int i) const { return variables_[i]->tensor()->shape(); }
+
+  // Where variable i may be written. Tensors that were read from it before keep their values: if
+  // there are any, the variable gets a copy of its own first.
+  Status Write(tensorflow::OpKernelContext* context, Threads* threads, int i, float** data);
+
+ private:
+  std::vector<std::string> names_;
+  std::vector<tensorflow::core::RefCountPtr<tensorflow::Var>> variables_;
+  std::vector<tensorflow::mutex_lock> locks_;  // released before the variables are
+};
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_OPS_VARIABLES_H_
