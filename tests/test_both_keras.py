@@ -10,7 +10,7 @@ import pytest
 
 
 def is_keras_3() -> bool:
-    from tf_ls.layers.keras_version import KERAS_3
+    from tf_ls.keras_version import KERAS_3
 
     return KERAS_3
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_ls.keras_version import KERAS_3
 from tf_ls.layers import (
     LSLayerNorm,
     LSTransformerEmbeddingLayer,
     LSTransformerEncoderLayer,
 )
-from tf_ls.layers.keras_version import KERAS_3
 
 VOCABULARY, HIDDEN = 13, 24
 IDS = np.array([[5, 3, 7, 0, 0], [1, 2, 3, 4, 5], [0, 0, 0, 0, 0], [0, 9, 0, 12, 12]], np.int32)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_ls.keras_version import KERAS_3
 from tf_ls.layers import LSTransformerEncoderLayer
-from tf_ls.layers.keras_version import KERAS_3
 
 HIDDEN = 24
 MASK = np.array([[1, 1, 1, 0, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0], [0, 1, 0, 1, 0]], bool)

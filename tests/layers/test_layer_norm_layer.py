@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tf_ls.keras_version import KERAS_3
 from tf_ls.layers import LSLayerNorm
-from tf_ls.layers.keras_version import KERAS_3
 
 HIDDEN = 24
 

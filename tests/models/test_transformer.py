@@ -6,8 +6,8 @@ import reference
 import tensorflow as tf
 
 from tf_ls import ops
+from tf_ls.keras_version import KERAS_3
 from tf_ls.layers import LSTransformerEncoderLayer
-from tf_ls.layers.keras_version import KERAS_3
 from tf_ls.models import LSTransformer
 
 SOURCE_WORDS, TARGET_WORDS, HIDDEN, HEADS = 13, 11, 12, 3

@@ -5,7 +5,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tf_ls.layers.keras_version import KERAS_3
+from tf_ls.keras_version import KERAS_3
 
 COMPUTE_DTYPES = ("float32", "bfloat16", "float16")
 

@@ -7,6 +7,6 @@ KERAS_3: bool = hasattr(tf.keras, "version") and tf.keras.version().startswith("
 
 if KERAS_3 and tf.keras.backend.backend() != "tensorflow":
     raise ImportError(
-        f"tf_ls.layers runs on TensorFlow, but Keras runs on {tf.keras.backend.backend()}: "
-        "set KERAS_BACKEND=tensorflow before Keras is imported"
+        "The layers and optimizers of tf_ls run on TensorFlow, but Keras runs on"
+        f" {tf.keras.backend.backend()}: set KERAS_BACKEND=tensorflow before Keras is imported"
     )

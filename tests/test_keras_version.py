@@ -5,7 +5,7 @@ import importlib
 import pytest
 import tensorflow as tf
 
-from tf_ls.layers import keras_version
+from tf_ls import keras_version
 
 
 @pytest.mark.skipif(not keras_version.KERAS_3, reason="Keras 2 runs on TensorFlow alone")
