@@ -1,4 +1,4 @@
-"""Runs the tests of layers and models once more on Keras 2, where TensorFlow takes Keras 3."""
+"""Runs what is tested on both Kerases once more on Keras 2, where TensorFlow takes Keras 3."""
 
 import importlib.util
 import os
@@ -15,7 +15,7 @@ def is_keras_3() -> bool:
     return KERAS_3
 
 
-@pytest.mark.parametrize("folder", ["layers", "models"])
+@pytest.mark.parametrize("folder", ["layers", "models", "optimizers"])
 @pytest.mark.skipif(importlib.util.find_spec("tf_keras") is None, reason="needs tf_keras")
 def test_on_keras_2(folder, pytestconfig):
     if not is_keras_3():

@@ -2,10 +2,11 @@
 
 Importing tf_ls imports neither TensorFlow nor NumPy; its parts are imported when first used:
 
-    tf_ls.models   Keras models
-    tf_ls.layers   the Keras layers they are made of
-    tf_ls.ops      the operations they are made of
-    tf_ls.neurst   what makes NeurST use them
+    tf_ls.models       Keras models
+    tf_ls.layers       the Keras layers they are made of
+    tf_ls.optimizers   Keras optimizers
+    tf_ls.ops          the operations they are made of
+    tf_ls.neurst       what makes NeurST use them
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_LAZY_MODULES = ("layers", "models", "neurst", "ops")
+_LAZY_MODULES = ("layers", "models", "neurst", "ops", "optimizers")
 
-__all__ = ["__version__", "layers", "models", "neurst", "ops"]
+__all__ = ["__version__", "layers", "models", "neurst", "ops", "optimizers"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,0 +1,16 @@
+"""Lets the tests here import training, and undoes what they set in Keras."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import tensorflow as tf
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(autouse=True)
+def _float32_policy():
+    tf.keras.utils.set_random_seed(0)
+    yield
+    tf.keras.mixed_precision.set_global_policy("float32")

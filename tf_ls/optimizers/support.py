@@ -1,0 +1,23 @@
+"""What the operation of LSAdam can update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+AMSGRAD = "it has no amsgrad"
+
+
+def why_not(variables: Sequence[tf.Variable]) -> str | None:
+    """Why one operation cannot update all these variables, or None if it can."""
+    for variable in variables:
+        if variable.dtype.base_dtype != tf.float32:
+            return f"variables must be float32, {variable.name} is {variable.dtype.name}"
+    devices = sorted({variable.device for variable in variables if variable.device})
+    if len(devices) > 1:
+        return f"variables must be on one device, they are on {' and '.join(devices)}"
+    for device in devices:
+        if tf.DeviceSpec.from_string(device).device_type != "CPU":
+            return f"it runs on the CPU, variables are on {device}"
+    return None
