@@ -1,4 +1,4 @@
-"""Puts the fused layers into NeurST's classes.
+"""Puts the fused layers into NeurST's classes, and the fused optimizer into its registry.
 
 The classes, their variables and their checkpoints stay NeurST's own; only what they compute with
 is replaced.
@@ -16,7 +16,7 @@ def install() -> None:
     from neurst.layers.encoders.transformer_encoder import TransformerEncoder
     from neurst.models.encoder_decoder_model import EncoderDecoderModel
 
-    from tf_ls.neurst import packed_model, stacks
+    from tf_ls.neurst import optimizers, packed_model, stacks
 
     if hasattr(TransformerEncoder.call, _MARK):
         return
@@ -26,6 +26,7 @@ def install() -> None:
         EncoderDecoderModel, "get_symbols_to_logits_fn", packed_model.make_get_symbols_to_logits_fn
     )
     _replace(SequenceGeneratorSavedmodel, "run", _make_export)
+    optimizers.register()
 
 
 def _make_export(stock_run):
