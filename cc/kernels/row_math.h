@@ -46,6 +46,12 @@ void ExpMinus(float log_sum, int64_t n, float* scores);
 // ds = p * (dp - sum(p * dp)) * scale, over dp in place.
 void SoftmaxGradient(const float* p, float scale, int64_t n, float* dp);
 
+// top = max(x), exp_sum = sum(exp(x - top)), below_sum = sum(x - top). Finite where every x is; a
+// top of -inf is replaced by the lowest float, so that a piece of a row may be all -inf.
+void SumsBelowTop(const float* x, int64_t n, float* top, float* exp_sum, float* below_sum);
+// y = scale * exp(x - top) - offset; x and y may be the same.
+void ScaledExpMinus(const float* x, float top, float scale, float offset, int64_t n, float* y);
+
 void Activate(Activation kind, const float* x, int64_t n, float* y);
 // dx = dy * activation'(x); dy and dx may be the same.
 void ActivateGradient(Activation kind, const float* x, const float* dy, int64_t n, float* dx);

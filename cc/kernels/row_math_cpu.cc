@@ -1,5 +1,6 @@
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "cc/core/multiversion.h"
 #include "cc/kernels/activation_functions.h"
@@ -177,6 +178,30 @@ TF_LS_MULTIVERSION void SoftmaxGradient(const float* p, float scale, int64_t n, 
   for (int64_t i = 0; i < n; ++i) sum += p[i] * dp[i];
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) dp[i] = p[i] * (dp[i] - sum) * scale;
+}
+
+TF_LS_MULTIVERSION void SumsBelowTop(const float* x, int64_t n, float* top, float* exp_sum,
+                                     float* below_sum) {
+  float largest = std::numeric_limits<float>::lowest();
+#pragma omp simd reduction(max : largest)
+  for (int64_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+  float exps = 0.0f;
+  float distances = 0.0f;
+#pragma omp simd reduction(+ : exps, distances)
+  for (int64_t i = 0; i < n; ++i) {
+    const float distance = x[i] - largest;
+    exps += Exp(distance);
+    distances += distance;
+  }
+  *top = largest;
+  *exp_sum = exps;
+  *below_sum = distances;
+}
+
+TF_LS_MULTIVERSION void ScaledExpMinus(const float* x, float top, float scale, float offset,
+                                       int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = scale * Exp(x[i] - top) - offset;
 }
 
 TF_LS_MULTIVERSION void Activate(Activation kind, const float* x, int64_t n, float* y) {

@@ -295,6 +295,45 @@ TEST(SoftmaxGradientTest, AgreesWithTheFormula) {
   }
 }
 
+TEST(SumsBelowTopTest, AgreesWithTheFormulas) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 23, 10.0);
+    float top, exp_sum, below_sum;
+    SumsBelowTop(x.data(), n, &top, &exp_sum, &below_sum);
+    const double largest = *std::max_element(x.begin(), x.end());
+    double exps = 0.0, distances = 0.0;
+    for (const float value : x) {
+      exps += std::exp(value - largest);
+      distances += value - largest;
+    }
+    EXPECT_EQ(top, largest);
+    EXPECT_NEAR(exp_sum, exps, 1e-6 * exps);
+    EXPECT_NEAR(below_sum, distances, -1e-6 * distances);
+  }
+}
+
+TEST(SumsBelowTopTest, OfMinusInfinityAloneAreNoNaN) {
+  const std::vector<float> x(21, -kInfinity);
+  float top, exp_sum, below_sum;
+  SumsBelowTop(x.data(), x.size(), &top, &exp_sum, &below_sum);
+  EXPECT_EQ(top, std::numeric_limits<float>::lowest());
+  EXPECT_LT(exp_sum, 1e-36f);
+  EXPECT_EQ(below_sum, -kInfinity);
+}
+
+TEST(ScaledExpMinusTest, AgreesWithTheFormula) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 24, 10.0);
+    const auto expected = Map(x, [](double v) { return 0.3 * std::exp(v - 9.0) - 0.01; });
+    auto y = Unwritten<float>(n);
+    ScaledExpMinus(x.data(), 9.0f, 0.3f, 0.01f, n, y.data());
+    EXPECT_TRUE(Close(y, expected));
+    auto in_place = x;
+    ScaledExpMinus(in_place.data(), 9.0f, 0.3f, 0.01f, n, in_place.data());
+    EXPECT_TRUE(Identical(in_place, y));
+  }
+}
+
 // --- Activations
 
 float Value(Activation kind, float x) {
