@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstring>
-#include <memory>
 #include <type_traits>
 #include <vector>
 
@@ -8,6 +7,7 @@
 #include "cc/kernels/onednn_matmul.h"
 #include "cc/kernels/output_projection.h"
 #include "cc/kernels/row_access.h"
+#include "cc/kernels/vocabulary_slices.h"
 
 namespace tf_ls {
 namespace {
@@ -17,8 +17,6 @@ using onednn::Product;
 using onednn::ProductCycles;
 using DataType = dnnl::memory::data_type;
 
-constexpr int64_t kBlockRows = 64;
-constexpr int64_t kSliceColumns = 2048;
 constexpr int64_t kGradientRows = 256;
 constexpr int64_t kGradientColumns = 256;
 
@@ -28,44 +26,6 @@ int64_t Blocks(int64_t n, int64_t size) { return (n + size - 1) / size; }
 template <typename T>
 T* Buffer(int64_t count) {
   return reinterpret_cast<T*>(ThreadBuffer<20>(count));
-}
-
-// One slice of the vocabulary with its part of the weights laid out for oneDNN.
-struct Slice {
-  int64_t start, columns;
-  std::shared_ptr<const Product> product;
-  unsigned char* packed;
-};
-
-// Slices of the vocabulary. Forward multiplies by weights^T, backward by the weights themselves.
-template <typename T>
-std::vector<Slice> MakeSlices(const Cpu& cpu, const OutputProjectionShape& shape,
-                              const float* weights, bool backward, bool bias) {
-  const int64_t hidden = shape.hidden_size;
-  std::vector<Slice> slices(Blocks(shape.vocab_size, kSliceColumns));
-  for (size_t i = 0; i < slices.size(); ++i) {
-    Slice& slice = slices[i];
-    slice.start = i * kSliceColumns;
-    slice.columns = std::min(kSliceColumns, shape.vocab_size - slice.start);
-    if (backward) {
-      // Sums over slices stay in float32.
-      slice.product =
-          Product::Get({kBlockRows, slice.columns, hidden, slice.columns, 1, 0, 0, hidden,
-                        kDataType<T>, DataType::f32, false, /*accumulate=*/i > 0});
-    } else {
-      slice.product = Product::Get({kBlockRows, hidden, slice.columns, hidden, 1, 0, 0,
-                                    slice.columns, kDataType<T>, kDataType<T>, bias, false});
-    }
-    slice.packed = cpu.arena->Allocate<unsigned char>(slice.product->packed_bytes());
-  }
-  cpu.threads->ParallelFor(slices.size(), kSliceColumns * hidden, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const float* const start = weights + slices[i].start * hidden;
-      slices[i].product->Pack(start, backward ? hidden : 1, backward ? 1 : hidden,
-                              slices[i].packed);
-    }
-  });
-  return slices;
 }
 
 template <typename T>
@@ -98,31 +58,20 @@ void GatherLogits(const OutputProjectionShape& shape, const T* logits, int64_t f
   }
 }
 
-// x in whole blocks of rows: the last block may need rows that x does not have.
-template <typename T>
-const T* WholeBlocks(const Cpu& cpu, const OutputProjectionShape& shape, const T* x) {
-  if (shape.rows % kBlockRows == 0) return x;
-  const int64_t count = shape.rows * shape.hidden_size;
-  const int64_t whole = Blocks(shape.rows, kBlockRows) * kBlockRows * shape.hidden_size;
-  T* const copy = cpu.arena->Allocate<T>(whole);
-  std::copy(x, x + count, copy);
-  std::fill(copy + count, copy + whole, T{});
-  return copy;
-}
-
 template <typename T>
 void Forward(const Cpu& cpu, const OutputProjectionShape& shape, const T* x, const float* weights,
              const float* bias, T* logits) {
   const ArenaScope scope(cpu.arena);
-  const T* const whole_x = WholeBlocks(cpu, shape, x);
-  const std::vector<Slice> slices =
-      MakeSlices<T>(cpu, shape, weights, /*backward=*/false, bias != nullptr);
+  const T* const whole_x = WholeBlocks(cpu, x, shape.rows, shape.hidden_size);
+  const std::vector<VocabularySlice> slices =
+      LogitSlices(cpu, shape.hidden_size, shape.vocab_size, weights, bias != nullptr,
+                  /*row_stride=*/0, kDataType<T>, kDataType<T>);
   const int64_t blocks = Blocks(shape.rows, kBlockRows);
   const int64_t cost =
       ProductCycles(kBlockRows, shape.hidden_size, std::min(kSliceColumns, shape.vocab_size));
   cpu.threads->ParallelFor(blocks * slices.size(), cost, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const Slice& slice =
+      const VocabularySlice& slice =
           slices[task / blocks];  // one slice for many blocks: its weights stay in the cache
       const int64_t first = task % blocks * kBlockRows;
       T* const buffer = Buffer<T>(kBlockRows * slice.columns);
@@ -141,15 +90,16 @@ template <typename T>
 void InputGradient(const Cpu& cpu, const OutputProjectionShape& shape, const float* weights,
                    const T* dlogits, T* dx) {
   const ArenaScope scope(cpu.arena);
-  const std::vector<Slice> slices =
-      MakeSlices<T>(cpu, shape, weights, /*backward=*/true, /*bias=*/false);
+  const std::vector<VocabularySlice> slices =
+      InputGradientSlices(cpu, shape.hidden_size, shape.vocab_size, weights, /*row_stride=*/0,
+                          kDataType<T>);
   const int64_t hidden = shape.hidden_size;
   const int64_t cost = ProductCycles(kBlockRows, hidden, shape.vocab_size);
   cpu.threads->ParallelFor(Blocks(shape.rows, kBlockRows), cost, [&](int64_t begin, int64_t end) {
     for (int64_t block = begin; block < end; ++block) {
       const int64_t first = block * kBlockRows;
       float* const sum = ThreadBuffer<21>(kBlockRows * hidden);
-      for (const Slice& slice : slices) {
+      for (const VocabularySlice& slice : slices) {
         T* const buffer = Buffer<T>(kBlockRows * slice.columns);
         GatherLogits(shape, dlogits, first, kBlockRows, slice.start, slice.columns, buffer);
         slice.product->Run(buffer, slice.packed, nullptr, sum);
