@@ -205,6 +205,15 @@ TEST(NormalizeGradientTest, WorksInPlace) {
   EXPECT_TRUE(Identical(dy, dx));
 }
 
+TEST(ScaleTest, MultipliesByANumber) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 25);
+    auto y = Unwritten<float>(n);
+    Scale(x.data(), 0.25f, n, y.data());
+    EXPECT_TRUE(Close(y, Map(x, [](double v) { return 0.25 * v; }), 0.0));
+  }
+}
+
 struct SoftmaxResult {
   explicit SoftmaxResult(const std::vector<float>& scores) {
     const double top = *std::max_element(scores.begin(), scores.end());

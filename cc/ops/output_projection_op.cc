@@ -1,27 +1,17 @@
 #include "cc/kernels/output_projection.h"
 #include "cc/ops/cpu_kernel.h"
+#include "cc/ops/projection_inputs.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace tf_ls {
 namespace {
 
-using tensorflow::OpKernelConstruction;
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::errors::InvalidArgument;
 using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
-
-Status CheckShapes(InferenceContext* c, int x_input, int weights_input) {
-  ShapeHandle x, indices, weights;
-  DimensionHandle ignored;
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(x_input), 2, &x));
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(x_input + 1), 1, &indices));
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(weights_input), 2, &weights));
-  TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(x, 0), c->Dim(indices, 0), &ignored));
-  return c->Merge(c->Dim(x, 1), c->Dim(weights, 1), &ignored);
-}
 
 REGISTER_OP("LSOutputProjection")
     .Input("x: T")
@@ -34,7 +24,7 @@ REGISTER_OP("LSOutputProjection")
     .Attr("W: {float, half, bfloat16} = DT_FLOAT")
     .Attr("B: int >= 0")
     .SetShapeFn([](InferenceContext* c) {
-      TF_LS_RETURN_IF_ERROR(CheckShapes(c, 0, 2));
+      TF_LS_RETURN_IF_ERROR(CheckProjectionShapes(c, 0, 2));
       int biases;
       TF_LS_RETURN_IF_ERROR(c->GetAttr("B", &biases));
       const DimensionHandle vocab = c->Dim(c->input(2), 0);
@@ -60,31 +50,13 @@ REGISTER_OP("LSOutputProjectionGrad")
     .Attr("B: int >= 0")
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle ignored;
-      TF_LS_RETURN_IF_ERROR(CheckShapes(c, 1, 3));
+      TF_LS_RETURN_IF_ERROR(CheckProjectionShapes(c, 1, 3));
       TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 3, &ignored));
       c->set_output(0, c->input(1));
       c->set_output(1, c->input(3));
       if (c->num_outputs() > 2) c->set_output(2, c->Vector(c->Dim(c->input(3), 0)));
       return Status();
     });
-
-// Checks x, indices and weights against each other.
-Status ReadShape(const Tensor& x, const Tensor& indices, const Tensor& weights, int64_t positions,
-                 OutputProjectionShape* shape) {
-  TF_LS_RETURN_IF_ERROR(CheckRank(x, 2, "x"));
-  TF_LS_RETURN_IF_ERROR(CheckRank(weights, 2, "weights"));
-  TF_LS_RETURN_IF_ERROR(CheckShape(indices, {x.dim_size(0)}, "indices"));
-  TF_LS_RETURN_IF_ERROR(CheckShape(weights, {weights.dim_size(0), x.dim_size(1)}, "weights"));
-  *shape = {x.dim_size(0), x.dim_size(1), weights.dim_size(0), positions,
-            indices.flat<int32_t>().data()};
-  for (int64_t i = 0; i < shape->rows; ++i) {
-    if (shape->indices[i] < -1 || shape->indices[i] >= positions) {
-      return InvalidArgument("index ", i, " must be from -1 to ", positions - 1, ", got ",
-                             shape->indices[i]);
-    }
-  }
-  return Status();
-}
 
 template <typename TensorType>
 class OutputProjectionOp : public CpuKernel {
@@ -102,7 +74,7 @@ class OutputProjectionOp : public CpuKernel {
     int64_t batch, length;
     TF_LS_RETURN_IF_ERROR(ReadBatchAndLength(context->input(3 + bias.size()), &batch, &length));
     OutputProjectionShape shape;
-    TF_LS_RETURN_IF_ERROR(ReadShape(x, context->input(1), weights, batch * length, &shape));
+    TF_LS_RETURN_IF_ERROR(ReadProjection(x, context->input(1), weights, batch * length, &shape));
     if (bias.size() > 0) TF_LS_RETURN_IF_ERROR(CheckShape(bias[0], {shape.vocab_size}, "bias"));
     Tensor* logits;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {batch, length, shape.vocab_size}, &logits));
@@ -126,7 +98,7 @@ class OutputProjectionGradOp : public CpuKernel {
     const Tensor& weights = context->input(3);
     TF_LS_RETURN_IF_ERROR(CheckRank(dlogits, 3, "dlogits"));
     OutputProjectionShape shape;
-    TF_LS_RETURN_IF_ERROR(ReadShape(x, context->input(2), weights,
+    TF_LS_RETURN_IF_ERROR(ReadProjection(x, context->input(2), weights,
                                     dlogits.dim_size(0) * dlogits.dim_size(1), &shape));
     TF_LS_RETURN_IF_ERROR(CheckShape(
         dlogits, {dlogits.dim_size(0), dlogits.dim_size(1), shape.vocab_size}, "dlogits"));

@@ -5,6 +5,7 @@ or with it (`dense_layout`). The Keras layers of `tf_ls.layers` are built on the
 """
 
 from tf_ls.ops.adam import AdamResult, adam
+from tf_ls.ops.cross_entropy import CrossEntropy, cross_entropy, projected_cross_entropy
 from tf_ls.ops.decoder_layer import decoder_layer
 from tf_ls.ops.decoder_layer_step import decoder_layer_step
 from tf_ls.ops.dropout import dropout, random_seed
@@ -15,10 +16,12 @@ from tf_ls.ops.output_projection import output_projection
 from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
 
 __all__ = [
-    "SINUSOIDS",
     "AdamResult",
+    "CrossEntropy",
     "RowLayout",
+    "SINUSOIDS",
     "adam",
+    "cross_entropy",
     "decoder_layer",
     "decoder_layer_step",
     "dense_layout",
@@ -29,6 +32,7 @@ __all__ = [
     "output_projection",
     "pack",
     "pack_layouts",
+    "projected_cross_entropy",
     "random_seed",
     "unpack",
 ]

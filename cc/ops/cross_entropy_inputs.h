@@ -1,0 +1,31 @@
+#ifndef TF_LS_CC_OPS_CROSS_ENTROPY_INPUTS_H_
+#define TF_LS_CC_OPS_CROSS_ENTROPY_INPUTS_H_
+
+#include <vector>
+
+#include "cc/kernels/cross_entropy.h"
+#include "cc/ops/checks.h"
+
+// What operations of cross entropy are given beside logits, or what makes these: labels and their
+// weights.
+namespace tf_ls {
+
+Status ReadLabelSmoothing(tensorflow::OpKernelConstruction* construction, float* smoothing);
+
+// Labels, int32 or int64, and weights, float, of one shape. An id must be one of the vocabulary's
+// where its weight is not zero.
+class LabelInputs {
+ public:
+  Status Read(const tensorflow::Tensor& labels, const tensorflow::Tensor& weights,
+              int64_t vocab_size, float smoothing);
+
+  const CrossEntropyTargets& targets() const { return targets_; }
+
+ private:
+  std::vector<int32_t> labels_;
+  CrossEntropyTargets targets_;
+};
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_OPS_CROSS_ENTROPY_INPUTS_H_
