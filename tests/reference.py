@@ -324,6 +324,40 @@ def decoder_layer_tf(
     return _block_tf(x, *weights[:2], _ffn_tf(weights[2:], activation), pre_norm, epsilon)
 
 
+# Cross entropy -----------------------------------------------------------------------------------
+
+
+def cross_entropy(
+    logits: Array, labels: Array, label_weights: Array, label_smoothing: float
+) -> tuple[Array, Array]:
+    """Returns losses and negative log-likelihoods [...] from logits [..., V]."""
+    losses, nlls = np.zeros(labels.shape), np.zeros(labels.shape)
+    for position in np.argwhere(label_weights):
+        at = tuple(position)
+        row = np.asarray(logits[at], np.float64)
+        log_softmax = row - row.max() - np.log(np.exp(row - row.max()).sum())
+        target = np.full(row.size, label_smoothing / max(row.size - 1, 1))
+        target[labels[at]] = 1.0 - label_smoothing
+        entropy = -sum(t * math.log(t) for t in target if t > 0)
+        losses[at] = label_weights[at] * (-(target * log_softmax).sum() - entropy)
+        nlls[at] = -label_weights[at] * log_softmax[labels[at]]
+    return losses, nlls
+
+
+def cross_entropy_tf(
+    logits: tf.Tensor, labels: Array, label_weights: Array, label_smoothing: float
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The same from float64 logits."""
+    size = logits.shape[-1]
+    log_softmax = tf.nn.log_softmax(logits)
+    one_hot = tf.one_hot(labels, size, dtype=tf.float64)
+    other = label_smoothing / max(size - 1, 1)
+    target = one_hot * (1.0 - label_smoothing) + (1.0 - one_hot) * other
+    entropy = -tf.reduce_sum(tf.math.xlogy(target, target), -1)
+    losses = label_weights * (-tf.reduce_sum(target * log_softmax, -1) - entropy)
+    return losses, -label_weights * tf.reduce_sum(one_hot * log_softmax, -1)
+
+
 # Comparing ---------------------------------------------------------------------------------------
 
 TOLERANCES = {"float32": 1e-5, "float16": 5e-3, "bfloat16": 2e-2}

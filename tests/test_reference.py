@@ -45,3 +45,17 @@ def test_decoder_layer(pre_norm, memory_lag):
             x[b], memory[b], weights, 2, keys=length, memory_keys=seen, **options
         )
         np.testing.assert_allclose(padded[b], alone, rtol=1e-9)
+
+
+@pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("size", [2, 9])
+def test_cross_entropy(label_smoothing, size):
+    rng = np.random.default_rng(0)
+    logits, label_weights = rng.normal(size=[3, 5, size]), rng.normal(size=[3, 5])
+    label_weights[1, 2:] = 0.0
+    arguments = (rng.integers(0, size, [3, 5]), label_weights, label_smoothing)
+    for one, other in zip(
+        reference.cross_entropy(logits, *arguments),
+        reference.cross_entropy_tf(tf.constant(logits), *arguments),
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
