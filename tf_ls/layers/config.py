@@ -171,6 +171,27 @@ class EmbeddingLayerConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
+class CrossEntropyConfig(Config):
+    """Settings of the cross entropy layer. max_batch_tokens, fp16 and local_rank are hints.
+
+    Raises:
+        ValueError: an epsilon outside [0, 1).
+    """
+
+    # Any model's name is accepted, and says nothing about the loss.
+    presets: ClassVar[Presets] = types.MappingProxyType({model: {} for model in PRESETS})
+
+    epsilon: float = 0.0
+    padding_idx: Optional[int] = None
+    max_batch_tokens: Optional[int] = None
+    fp16: bool = False
+    local_rank: int = 0
+
+    def __post_init__(self) -> None:
+        self._check_ratios("epsilon")
+
+
+@dataclasses.dataclass(frozen=True)
 class TransformerConfig(Config):
     """Settings of LSTransformer: those of its layers, and how many there are of which words.
 
