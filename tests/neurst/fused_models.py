@@ -11,6 +11,7 @@ import neurst  # noqa: F401  fuses; before TensorFlow, so that Keras 2 is chosen
 import numpy as np
 import pytest
 import tensorflow as tf
+from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
 from neurst.layers.decoders.transformer_decoder import TransformerDecoder
 from neurst.layers.encoders.transformer_encoder import TransformerEncoder
 from neurst.layers.quantization.quant_layers import QuantLayer
@@ -33,6 +34,8 @@ FUSED = (
     (TransformerEncoder, "call"),
     (TransformerDecoder, "call"),
     (EncoderDecoderModel, "get_symbols_to_logits_fn"),
+    (LabelSmoothedCrossEntropy, "__call__"),
+    (LabelSmoothedCrossEntropy, "reduce_loss"),
 )
 VOCABULARY = 40
 BOS, EOS = VOCABULARY - 2, VOCABULARY - 1
@@ -46,9 +49,11 @@ def stock():
     fused = [getattr(cls, name) for cls, name in FUSED]
     for (cls, name), method in zip(FUSED, fused):
         setattr(cls, name, method._tf_ls_stock)
-    yield
-    for (cls, name), method in zip(FUSED, fused):
-        setattr(cls, name, method)
+    try:
+        yield
+    finally:
+        for (cls, name), method in zip(FUSED, fused):
+            setattr(cls, name, method)
 
 
 def without_dropout(params):

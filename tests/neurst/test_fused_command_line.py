@@ -1,5 +1,7 @@
 """Unchanged NeurST command lines on the fused layers, beside stock ones."""
 
+import re
+
 import numpy as np
 import pytest
 import tiny_task
@@ -35,14 +37,29 @@ def translate(corpus, folder, model_dir, stock):
 @pytest.fixture(scope="module")
 def logs(corpus, folder):
     """The logs of the same ten steps, fused and stock, each with its checkpoint."""
+    validator = {
+        "validator": "CriterionValidator",
+        "validator.params": {
+            "eval_criterion": "label_smoothed_cross_entropy",
+            "eval_criterion.params": {"label_smoothing": 0.1},
+            "eval_dataset": "ParallelTextDataset",
+            "eval_dataset.params": {
+                "src_file": str(corpus.source),
+                "trg_file": str(corpus.target),
+                "data_is_processed": True,
+            },
+            "eval_steps": 5,
+        },
+    }
     return {
-        "fused": train(corpus, folder, "fused", stock=False),
-        "stock": train(corpus, folder, "stock", stock=True),
+        "fused": train(corpus, folder, "fused", stock=False, **validator),
+        "stock": train(corpus, folder, "stock", stock=True, **validator),
     }
 
 
 def test_says_what_is_fused(logs):
     assert logs["fused"].count("Transformer encoders and decoders run fused") == 1
+    assert logs["fused"].count("LabelSmoothedCrossEntropy runs fused") == 1
     assert "run fused" not in logs["stock"]
 
 
@@ -50,6 +67,14 @@ def test_losses_are_those_of_stock(logs):
     fused, stock = (tiny_task.step_losses(logs[name]) for name in ("fused", "stock"))
     assert len(fused) == 10
     np.testing.assert_allclose(fused, stock, rtol=1e-4)
+
+
+def test_validation_is_that_of_stock(logs):
+    def metrics(log):
+        return re.findall(r"Evaluating \(NLL\) validation set: (\w+)=([\d.]+)", log)
+
+    assert [name for name, _ in metrics(logs["stock"])] == ["NLL", "PPL"] * 2
+    assert metrics(logs["fused"]) == metrics(logs["stock"])
 
 
 def test_checkpoints_have_the_same_names_and_shapes(logs, folder):

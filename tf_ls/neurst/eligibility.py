@@ -29,6 +29,11 @@ def stock_only(reason: str) -> Iterator[None]:
         _stock_reason = before
 
 
+def is_stock_only() -> bool:
+    """Whether `stock_only` lasts."""
+    return _stock_reason is not None
+
+
 def can_fuse(stack: tf.keras.layers.Layer) -> bool:
     """Whether a TransformerEncoder or TransformerDecoder can run fused; logs once why not."""
     reason = _why_not(stack)
@@ -41,6 +46,11 @@ def can_fuse(stack: tf.keras.layers.Layer) -> bool:
     else:
         report_stock(type(stack).__name__, reason)
     return reason is None
+
+
+def report_fused(what: str, how: str) -> None:
+    """Logs, once, that something is fused."""
+    _report(f"tf_ls: {what} runs fused, {how}.")
 
 
 def report_stock(what: str, reason: str) -> None:

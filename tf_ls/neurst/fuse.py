@@ -11,12 +11,16 @@ _MARK = "_tf_ls_stock"
 
 def install() -> None:
     """Replaces the methods, once."""
+    from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
+    from neurst.criterions.label_smoothed_cross_entropy_with_kd import (
+        LabelSmoothedCrossEntropyWithKd,
+    )
     from neurst.exps.sequence_generator_savedmodel import SequenceGeneratorSavedmodel
     from neurst.layers.decoders.transformer_decoder import TransformerDecoder
     from neurst.layers.encoders.transformer_encoder import TransformerEncoder
     from neurst.models.encoder_decoder_model import EncoderDecoderModel
 
-    from tf_ls.neurst import optimizers, packed_model, stacks
+    from tf_ls.neurst import criterions, optimizers, packed_model, stacks
 
     if hasattr(TransformerEncoder.call, _MARK):
         return
@@ -25,6 +29,10 @@ def install() -> None:
     _replace(
         EncoderDecoderModel, "get_symbols_to_logits_fn", packed_model.make_get_symbols_to_logits_fn
     )
+    _replace(LabelSmoothedCrossEntropy, "__call__", criterions.make_call)
+    for criterion in (LabelSmoothedCrossEntropy, LabelSmoothedCrossEntropyWithKd):
+        _replace(criterion, "reduce_loss", criterions.make_reduce_loss)
+    criterions.register()
     _replace(SequenceGeneratorSavedmodel, "run", _make_export)
     optimizers.register()
 
