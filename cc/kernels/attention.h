@@ -5,6 +5,7 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 #include "cc/core/philox.h"
 
 namespace tf_ls {
@@ -53,11 +54,23 @@ template <typename T>
 void Attention(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropout,
                HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, T* out,
                float* log_sums);
+// On the GPU the shape's offsets and lengths are in its memory too.
+template <typename T>
+void Attention(const Gpu& gpu, const AttentionShape& shape, const Dropout& dropout,
+               HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, T* out,
+               float* log_sums);
 
-// Writes dq, dk, dv (all of their rows). Cost: 10 * pairs * hidden_size flops.
+// Writes dq, dk, dv (all of their rows), given `out` and `log_sums` of the call above. (GPUs read
+// `out`: its product with dout is what a softmax' gradient sums over all keys. CPUs have all keys
+// at hand.) Cost: 10 * pairs * hidden_size flops.
 template <typename T>
 void AttentionGradient(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropout,
-                       HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
+                       HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, const T* out,
+                       const float* log_sums, const T* dout, HeadRows<T> dq, HeadRows<T> dk,
+                       HeadRows<T> dv);
+template <typename T>
+void AttentionGradient(const Gpu& gpu, const AttentionShape& shape, const Dropout& dropout,
+                       HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, const T* out,
                        const float* log_sums, const T* dout, HeadRows<T> dq, HeadRows<T> dk,
                        HeadRows<T> dv);
 

@@ -153,8 +153,8 @@ void Attention(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropo
 template <typename T>
 void AttentionGradient(const Cpu& cpu, const AttentionShape& shape, const Dropout& dropout,
                        HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
-                       const float* log_sums, const T* dout, HeadRows<T> dq, HeadRows<T> dk,
-                       HeadRows<T> dv) {
+                       const T* /*out*/, const float* log_sums, const T* dout, HeadRows<T> dq,
+                       HeadRows<T> dk, HeadRows<T> dv) {
   const int64_t size = shape.head_size;
   const int64_t width = PadToLanes(size);
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
@@ -231,11 +231,12 @@ template void Attention(const Cpu&, const AttentionShape&, const Dropout&, HeadR
                         HeadRows<const bfloat16>, HeadRows<const bfloat16>, bfloat16*, float*);
 template void AttentionGradient(const Cpu&, const AttentionShape&, const Dropout&,
                                 HeadRows<const float>, HeadRows<const float>, HeadRows<const float>,
-                                const float*, const float*, HeadRows<float>, HeadRows<float>,
-                                HeadRows<float>);
+                                const float*, const float*, const float*, HeadRows<float>,
+                                HeadRows<float>, HeadRows<float>);
 template void AttentionGradient(const Cpu&, const AttentionShape&, const Dropout&,
                                 HeadRows<const bfloat16>, HeadRows<const bfloat16>,
-                                HeadRows<const bfloat16>, const float*, const bfloat16*,
-                                HeadRows<bfloat16>, HeadRows<bfloat16>, HeadRows<bfloat16>);
+                                HeadRows<const bfloat16>, const bfloat16*, const float*,
+                                const bfloat16*, HeadRows<bfloat16>, HeadRows<bfloat16>,
+                                HeadRows<bfloat16>);
 
 }  // namespace tf_ls

@@ -83,8 +83,8 @@ class CachedAttentionBlock {
           T* const dvalues = New(keys_.view().rows);
           const auto part = [&](int64_t i) { return HeadRows<T>{dqkv + i * hidden_, 3 * hidden_}; };
           AttentionGradient<T>(device_, shape_, Dropout(), Part(saved.qkv, 0), {all.keys, hidden_},
-                               {all.values, hidden_}, saved.log_sums, dcontext, part(0),
-                               {dkeys, hidden_}, {dvalues, hidden_});
+                               {all.values, hidden_}, saved.context, saved.log_sums, dcontext,
+                               part(0), {dkeys, hidden_}, {dvalues, hidden_});
           AppendRowsGradient<T>(device_, dkeys, dall.keys, batch_, cached_, added_, hidden_,
                                 dcache.keys, part(1));
           AppendRowsGradient<T>(device_, dvalues, dall.values, batch_, cached_, added_, hidden_,

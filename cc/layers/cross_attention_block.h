@@ -77,8 +77,8 @@ class CrossAttentionBlock {
           T* const dq = device_.arena->template Allocate<T>(rows_ * hidden_);
           T* const dkv = device_.arena->template Allocate<T>(memory_rows_ * 2 * hidden_);
           AttentionGradient<T>(device_, shape_, dropout_, Queries(saved), Keys(saved),
-                               Values(saved), saved.log_sums, dcontext, {dq, hidden_},
-                               {dkv, 2 * hidden_}, {dkv + hidden_, 2 * hidden_});
+                               Values(saved), saved.context, saved.log_sums, dcontext,
+                               {dq, hidden_}, {dkv, 2 * hidden_}, {dkv + hidden_, 2 * hidden_});
           DenseGradient(device_, weights_.kv, memory_size_, 2 * hidden_, memory_.data,
                         static_cast<const T*>(dkv), memory_rows_, dmemory, gradient.kv);
           DenseGradient(device_, weights_.q, hidden_, hidden_, input, static_cast<const T*>(dq),

@@ -75,8 +75,8 @@ class ProjectedAttentionBlock {
                                    rows_, dcontext, gradient.out);
           T* const dq = device_.arena->template Allocate<T>(rows_ * hidden_);
           AttentionGradient<T>(device_, shape_, Dropout(), {saved.q, hidden_},
-                               {memory_.keys, hidden_}, {memory_.values, hidden_}, saved.log_sums,
-                               dcontext, {dq, hidden_}, {dmemory.keys, hidden_},
+                               {memory_.keys, hidden_}, {memory_.values, hidden_}, saved.context,
+                               saved.log_sums, dcontext, {dq, hidden_}, {dmemory.keys, hidden_},
                                {dmemory.values, hidden_});
           DenseGradient<Device, T>(device_, weights_.q, hidden_, hidden_, input, dq, rows_, dinput,
                                    gradient.q);

@@ -60,8 +60,8 @@ class SelfAttentionBlock {
           T* const dqkv = device_.arena->template Allocate<T>(rows_ * 3 * hidden_);
           const auto part = [&](int64_t i) { return HeadRows<T>{dqkv + i * hidden_, 3 * hidden_}; };
           AttentionGradient<T>(device_, shape_, dropout_, Part(saved.qkv, 0), Part(saved.qkv, 1),
-                               Part(saved.qkv, 2), saved.log_sums, dcontext, part(0), part(1),
-                               part(2));
+                               Part(saved.qkv, 2), saved.context, saved.log_sums, dcontext, part(0),
+                               part(1), part(2));
           DenseGradient(device_, weights_.qkv, hidden_, 3 * hidden_, input,
                         static_cast<const T*>(dqkv), rows_, dinput, gradient.qkv);
         });
