@@ -2,12 +2,24 @@
 #include "cc/core/float16.h"
 #include "cc/kernels/attention.h"
 #include "cc/kernels/plain_attention.h"
+#include "cc/kernels/tensor_core_attention.h"
 
 namespace tf_ls {
+namespace {
+
+// float32 is not rounded for tensor cores, whatever gpu.allow_tf32 says of matrix products.
+template <typename T>
+constexpr bool kFitsTensorCores = sizeof(T) == 2;
+
+}  // namespace
+
 template <typename T>
 void Attention(const Gpu& gpu, const AttentionShape& shape, const Dropout& dropout,
                HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, T* out,
                float* log_sums) {
+  if constexpr (kFitsTensorCores<T>) {
+    if (TensorCoreAttention(gpu, shape, dropout, q, k, v, out, log_sums)) return;
+  }
   PlainAttention(gpu, shape, dropout, q, k, v, out, log_sums);
 }
 
@@ -16,6 +28,12 @@ void AttentionGradient(const Gpu& gpu, const AttentionShape& shape, const Dropou
                        HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v, const T* out,
                        const float* log_sums, const T* dout, HeadRows<T> dq, HeadRows<T> dk,
                        HeadRows<T> dv) {
+  if constexpr (kFitsTensorCores<T>) {
+    if (TensorCoreAttentionGradient(gpu, shape, dropout, q, k, v, out, log_sums, dout, dq, dk,
+                                    dv)) {
+      return;
+    }
+  }
   PlainAttentionGradient(gpu, shape, dropout, q, k, v, out, log_sums, dout, dq, dk, dv);
 }
 
