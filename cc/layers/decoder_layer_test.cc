@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "cc/testing/closeness.h"
+#include "cc/testing/device_ragged.h"
+#include "cc/testing/device_weights.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/layer_weights.h"
 #include "cc/testing/ragged.h"
 #include "cc/testing/reference_layer.h"
-#include "cc/testing/test_cpu.h"
 #include "cc/testing/tiny_options.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
@@ -20,28 +22,41 @@ namespace {
 
 using test::Close;
 using test::Convert;
+using test::DeviceRagged;
+using test::DeviceWeights;
 using test::Identical;
 using test::LayerWeights;
 using test::Numbers;
 using test::NumericGradient;
 using test::Ragged;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::TinyDecoderOptions;
 using test::Unwritten;
 using test::WithDropout;
 
-// Bfloat16 rounds between all steps of the layer, and some gradients are small sums of large
+// The half types round between all steps of the layer, and some gradients are small sums of large
 // numbers.
 template <typename T>
-constexpr double kOutputTolerance = std::is_same<T, float>::value ? 1e-5 : 2e-2;
+constexpr double kOutputTolerance = std::is_same<T, float>::value     ? 1e-5
+                                    : std::is_same<T, float16>::value ? 5e-3
+                                                                      : 2e-2;
 template <typename T>
-constexpr double kGradientTolerance = std::is_same<T, float>::value ? 1e-5 : 6e-2;
+constexpr double kGradientTolerance = std::is_same<T, float>::value     ? 1e-5
+                                      : std::is_same<T, float16>::value ? 1e-2
+                                                                        : 6e-2;
 
-template <typename T>
+constexpr unsigned char kUntouched = 0xa5;
+
+template <typename DeviceAndType>
 class DecoderLayerTest : public ::testing::Test {
  protected:
-  using Layer = DecoderLayer<Cpu, T>;
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  using Layer = DecoderLayer<Device, T>;
+  template <typename U>
+  using OnDevice = typename Testing<Device>::template Numbers<U>;
+  using Bytes = OnDevice<unsigned char>;
 
   struct Problem {
     explicit Problem(
@@ -56,8 +71,6 @@ class DecoderLayerTest : public ::testing::Test {
           data(Random<T>(memory_sentences.rows() * options.memory_size, 2)),
           dy(Random<T>(sentences.rows() * options.hidden_size, 3)) {}
 
-    Memory<T> memory() const { return {data.data(), memory_sentences.view(), lag}; }
-
     const LayerOptions options;
     const Ragged sentences;
     const Ragged memory_sentences;
@@ -68,20 +81,34 @@ class DecoderLayerTest : public ::testing::Test {
 
   struct Result {
     std::vector<T> y, dx, dmemory;
-    LayerWeights gradient;
+    std::vector<std::vector<float>> gradient;
+    std::vector<unsigned char> reserve_after_forward, reserve_after_backward;
   };
 
-  static Result Run(const Problem& p, int threads = 2) {
-    const TestCpu cpu(threads);
-    const auto weights = p.weights.pointers();
-    const Layer layer(cpu, p.options, p.sentences.view(), p.memory(), weights.data());
-    HeapArena arena;
-    auto* const reserve = arena.Allocate<unsigned char>(layer.ReserveBytes());
-    Result result{Unwritten<T>(p.x.size()), Unwritten<T>(p.x.size()), Unwritten<T>(p.data.size()),
-                  LayerWeights::Unwritten(p.options)};
-    layer.Forward(p.x.data(), reserve, result.y.data());
-    layer.Backward(p.x.data(), reserve, p.dy.data(), result.dx.data(), result.dmemory.data(),
-                   result.gradient.mutable_pointers().data());
+  // With `guard` bytes behind the reserve that nobody is to write.
+  static Result Run(const Problem& p, int threads = 2, int64_t guard = 0) {
+    const typename Testing<Device>::Instance device(threads);
+    const DeviceRagged<Device> sentences(p.sentences), memory_sentences(p.memory_sentences);
+    const DeviceWeights<Device> weights(p.weights);
+    DeviceWeights<Device> gradient(LayerWeights::Unwritten(p.options));
+    const OnDevice<T> x(p.x), memory(p.data), dy(p.dy);
+    const auto pointers = weights.pointers();
+    const Layer layer(device, p.options, sentences.view(),
+                      {memory.data(), memory_sentences.view(), p.lag}, pointers.data());
+    EXPECT_EQ(layer.ReserveBytes() % kAlignment, 0);
+    Bytes reserve(std::vector<unsigned char>(layer.ReserveBytes() + guard, kUntouched));
+    OnDevice<T> y(Unwritten<T>(p.x.size())), dx(Unwritten<T>(p.x.size()));
+    OnDevice<T> dmemory(Unwritten<T>(p.data.size()));
+    Result result;
+    layer.Forward(x.data(), reserve.data(), y.data());
+    result.reserve_after_forward = reserve.host();
+    layer.Backward(x.data(), reserve.data(), dy.data(), dx.data(), dmemory.data(),
+                   gradient.mutable_pointers().data());
+    result.reserve_after_backward = reserve.host();
+    result.y = y.host();
+    result.dx = dx.host();
+    result.dmemory = dmemory.host();
+    result.gradient = gradient.host();
     return result;
   }
 
@@ -108,15 +135,14 @@ class DecoderLayerTest : public ::testing::Test {
     EXPECT_TRUE(Close(result.dx, NumericGradient(loss, &x), kGradientTolerance<T>));
     EXPECT_TRUE(Close(result.dmemory, NumericGradient(loss, &data), kGradientTolerance<T>));
     for (size_t i = 0; i < weights.size(); ++i) {
-      EXPECT_TRUE(Close(result.gradient.tensors()[i], NumericGradient(loss, &weights[i]),
-                        kGradientTolerance<T>))
+      EXPECT_TRUE(
+          Close(result.gradient[i], NumericGradient(loss, &weights[i]), kGradientTolerance<T>))
           << "of weight " << i;
     }
   }
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(DecoderLayerTest, Types);
+TYPED_TEST_SUITE(DecoderLayerTest, test::DeviceTypes);
 
 TYPED_TEST(DecoderLayerTest, AgreesWithDoublePrecisionAndItsDifferences) {
   for (const bool pre_norm : {true, false}) {
@@ -145,10 +171,10 @@ TYPED_TEST(DecoderLayerTest, TakesEmptyMemories) {
 TYPED_TEST(DecoderLayerTest, TakesNoRows) {
   const typename TestFixture::Problem problem(TinyDecoderOptions(), Ragged({0, 0}), Ragged({0, 3}));
   const auto result = TestFixture::Run(problem);
-  for (const auto& tensor : result.gradient.tensors()) {
+  for (const auto& tensor : result.gradient) {
     EXPECT_TRUE(Close(tensor, std::vector<float>(tensor.size(), 0.0f), 0.0));
   }
-  EXPECT_TRUE(Identical(result.dmemory, std::vector<TypeParam>(problem.data.size())));
+  EXPECT_TRUE(Identical(result.dmemory, std::vector<typename TestFixture::T>(problem.data.size())));
 }
 
 TYPED_TEST(DecoderLayerTest, DoesNotDependOnTheNumberOfThreads) {
@@ -165,8 +191,8 @@ TYPED_TEST(DecoderLayerTest, DoesNotDependOnTheNumberOfThreads) {
     EXPECT_TRUE(Identical(one.y, three.y));
     EXPECT_TRUE(Identical(one.dx, three.dx));
     EXPECT_TRUE(Identical(one.dmemory, three.dmemory));
-    for (size_t i = 0; i < one.gradient.tensors().size(); ++i) {
-      EXPECT_TRUE(Identical(one.gradient.tensors()[i], three.gradient.tensors()[i]));
+    for (size_t i = 0; i < one.gradient.size(); ++i) {
+      EXPECT_TRUE(Identical(one.gradient[i], three.gradient[i]));
     }
   }
 }
@@ -176,25 +202,11 @@ TYPED_TEST(DecoderLayerTest, FillsItsReserveAndNoMore) {
   for (const bool pre_norm : {true, false}) {
     LayerOptions options = WithDropout(TinyDecoderOptions());
     options.pre_norm = pre_norm;
-    const typename TestFixture::Problem problem(options);
-    const TestCpu cpu;
-    const auto weights = problem.weights.pointers();
-    const typename TestFixture::Layer layer(cpu, options, problem.sentences.view(),
-                                            problem.memory(), weights.data());
-    const int64_t bytes = layer.ReserveBytes();
-    EXPECT_EQ(bytes % kAlignment, 0);
-    HeapArena arena;
-    auto* const reserve = arena.Allocate<unsigned char>(bytes + kGuard);
-    std::fill(reserve, reserve + bytes + kGuard, 0xa5);
-    std::vector<TypeParam> y(problem.x.size()), dx(problem.x.size()), dmemory(problem.data.size());
-    layer.Forward(problem.x.data(), reserve, y.data());
-    EXPECT_EQ(std::count(reserve + bytes, reserve + bytes + kGuard, 0xa5), kGuard);
-
-    const std::vector<unsigned char> filled(reserve, reserve + bytes);
-    auto gradient = LayerWeights::Unwritten(options);
-    layer.Backward(problem.x.data(), reserve, problem.dy.data(), dx.data(), dmemory.data(),
-                   gradient.mutable_pointers().data());
-    EXPECT_TRUE(std::equal(filled.begin(), filled.end(), reserve)) << "backward only reads it";
+    const auto result =
+        TestFixture::Run(typename TestFixture::Problem(options), /*threads=*/2, kGuard);
+    const auto& reserve = result.reserve_after_forward;
+    EXPECT_EQ(std::count(reserve.end() - kGuard, reserve.end(), kUntouched), kGuard);
+    EXPECT_EQ(result.reserve_after_backward, reserve) << "backward only reads it";
   }
 }
 

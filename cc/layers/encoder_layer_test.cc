@@ -7,10 +7,12 @@
 #include <vector>
 
 #include "cc/testing/closeness.h"
+#include "cc/testing/device_ragged.h"
+#include "cc/testing/device_weights.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/layer_weights.h"
 #include "cc/testing/ragged.h"
 #include "cc/testing/reference_layer.h"
-#include "cc/testing/test_cpu.h"
 #include "cc/testing/tiny_options.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
@@ -20,28 +22,41 @@ namespace {
 
 using test::Close;
 using test::Convert;
+using test::DeviceRagged;
+using test::DeviceWeights;
 using test::Identical;
 using test::LayerWeights;
 using test::Numbers;
 using test::NumericGradient;
 using test::Ragged;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::TinyEncoderOptions;
 using test::Unwritten;
 using test::WithDropout;
 
-// Bfloat16 rounds between all steps of the layer, and some gradients are small sums of large
+// The half types round between all steps of the layer, and some gradients are small sums of large
 // numbers.
 template <typename T>
-constexpr double kOutputTolerance = std::is_same<T, float>::value ? 1e-5 : 2e-2;
+constexpr double kOutputTolerance = std::is_same<T, float>::value     ? 1e-5
+                                    : std::is_same<T, float16>::value ? 5e-3
+                                                                      : 2e-2;
 template <typename T>
-constexpr double kGradientTolerance = std::is_same<T, float>::value ? 1e-5 : 6e-2;
+constexpr double kGradientTolerance = std::is_same<T, float>::value     ? 1e-5
+                                      : std::is_same<T, float16>::value ? 1e-2
+                                                                        : 6e-2;
 
-template <typename T>
+constexpr unsigned char kUntouched = 0xa5;
+
+template <typename DeviceAndType>
 class EncoderLayerTest : public ::testing::Test {
  protected:
-  using Layer = EncoderLayer<Cpu, T>;
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  using Layer = EncoderLayer<Device, T>;
+  template <typename U>
+  using OnDevice = typename Testing<Device>::template Numbers<U>;
+  using Bytes = OnDevice<unsigned char>;
 
   struct Problem {
     explicit Problem(const LayerOptions& options,
@@ -60,20 +75,31 @@ class EncoderLayerTest : public ::testing::Test {
 
   struct Result {
     std::vector<T> y, dx;
-    LayerWeights gradient;
+    std::vector<std::vector<float>> gradient;
+    std::vector<unsigned char> reserve_after_forward, reserve_after_backward;
   };
 
-  static Result Run(const Problem& p, int threads = 2) {
-    const TestCpu cpu(threads);
-    const auto weights = p.weights.pointers();
-    const Layer layer(cpu, p.options, p.sentences.view(), weights.data());
-    HeapArena arena;
-    auto* const reserve = arena.Allocate<unsigned char>(layer.ReserveBytes());
-    Result result{Unwritten<T>(p.x.size()), Unwritten<T>(p.x.size()),
-                  LayerWeights::Unwritten(p.options)};
-    layer.Forward(p.x.data(), reserve, result.y.data());
-    layer.Backward(p.x.data(), reserve, p.dy.data(), result.dx.data(),
-                   result.gradient.mutable_pointers().data());
+  // With `guard` bytes behind the reserve that nobody is to write.
+  static Result Run(const Problem& p, int threads = 2, int64_t guard = 0) {
+    const typename Testing<Device>::Instance device(threads);
+    const DeviceRagged<Device> sentences(p.sentences);
+    const DeviceWeights<Device> weights(p.weights);
+    DeviceWeights<Device> gradient(LayerWeights::Unwritten(p.options));
+    const auto pointers = weights.pointers();
+    const Layer layer(device, p.options, sentences.view(), pointers.data());
+    EXPECT_EQ(layer.ReserveBytes() % kAlignment, 0);
+    Bytes reserve(std::vector<unsigned char>(layer.ReserveBytes() + guard, kUntouched));
+    const OnDevice<T> x(p.x), dy(p.dy);
+    OnDevice<T> y(Unwritten<T>(p.x.size())), dx(Unwritten<T>(p.x.size()));
+    Result result;
+    layer.Forward(x.data(), reserve.data(), y.data());
+    result.reserve_after_forward = reserve.host();
+    layer.Backward(x.data(), reserve.data(), dy.data(), dx.data(),
+                   gradient.mutable_pointers().data());
+    result.reserve_after_backward = reserve.host();
+    result.y = y.host();
+    result.dx = dx.host();
+    result.gradient = gradient.host();
     return result;
   }
 
@@ -94,15 +120,14 @@ class EncoderLayerTest : public ::testing::Test {
     EXPECT_TRUE(Close(result.y, forward(), kOutputTolerance<T>));
     EXPECT_TRUE(Close(result.dx, NumericGradient(loss, &x), kGradientTolerance<T>));
     for (size_t i = 0; i < weights.size(); ++i) {
-      EXPECT_TRUE(Close(result.gradient.tensors()[i], NumericGradient(loss, &weights[i]),
-                        kGradientTolerance<T>))
+      EXPECT_TRUE(
+          Close(result.gradient[i], NumericGradient(loss, &weights[i]), kGradientTolerance<T>))
           << "of weight " << i;
     }
   }
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(EncoderLayerTest, Types);
+TYPED_TEST_SUITE(EncoderLayerTest, test::DeviceTypes);
 
 TYPED_TEST(EncoderLayerTest, AgreesWithDoublePrecisionAndItsDifferences) {
   for (const bool pre_norm : {true, false}) {
@@ -140,7 +165,7 @@ TYPED_TEST(EncoderLayerTest, TakesOneHeadAndHeadsOfOneNumber) {
 TYPED_TEST(EncoderLayerTest, TakesNoRows) {
   const typename TestFixture::Problem problem(TinyEncoderOptions(), Ragged({0, 0}));
   const auto result = TestFixture::Run(problem);
-  for (const auto& tensor : result.gradient.tensors()) {
+  for (const auto& tensor : result.gradient) {
     EXPECT_TRUE(Close(tensor, std::vector<float>(tensor.size(), 0.0f), 0.0));
   }
 }
@@ -165,8 +190,8 @@ TYPED_TEST(EncoderLayerTest, DoesNotDependOnTheNumberOfThreads) {
     const auto three = TestFixture::Run(problem, 3);
     EXPECT_TRUE(Identical(one.y, three.y));
     EXPECT_TRUE(Identical(one.dx, three.dx));
-    for (size_t i = 0; i < one.gradient.tensors().size(); ++i) {
-      EXPECT_TRUE(Identical(one.gradient.tensors()[i], three.gradient.tensors()[i]));
+    for (size_t i = 0; i < one.gradient.size(); ++i) {
+      EXPECT_TRUE(Identical(one.gradient[i], three.gradient[i]));
     }
   }
 }
@@ -176,24 +201,11 @@ TYPED_TEST(EncoderLayerTest, FillsItsReserveAndNoMore) {
   for (const bool pre_norm : {true, false}) {
     LayerOptions options = WithDropout(TinyEncoderOptions());
     options.pre_norm = pre_norm;
-    const typename TestFixture::Problem problem(options);
-    const TestCpu cpu;
-    const auto weights = problem.weights.pointers();
-    const typename TestFixture::Layer layer(cpu, options, problem.sentences.view(), weights.data());
-    const int64_t bytes = layer.ReserveBytes();
-    EXPECT_EQ(bytes % kAlignment, 0);
-    HeapArena arena;
-    auto* const reserve = arena.Allocate<unsigned char>(bytes + kGuard);
-    std::fill(reserve, reserve + bytes + kGuard, 0xa5);
-    std::vector<TypeParam> y(problem.x.size()), dx(problem.x.size());
-    layer.Forward(problem.x.data(), reserve, y.data());
-    EXPECT_EQ(std::count(reserve + bytes, reserve + bytes + kGuard, 0xa5), kGuard);
-
-    const std::vector<unsigned char> filled(reserve, reserve + bytes);
-    auto gradient = LayerWeights::Unwritten(options);
-    layer.Backward(problem.x.data(), reserve, problem.dy.data(), dx.data(),
-                   gradient.mutable_pointers().data());
-    EXPECT_TRUE(std::equal(filled.begin(), filled.end(), reserve)) << "backward only reads it";
+    const auto result =
+        TestFixture::Run(typename TestFixture::Problem(options), /*threads=*/2, kGuard);
+    const auto& reserve = result.reserve_after_forward;
+    EXPECT_EQ(std::count(reserve.end() - kGuard, reserve.end(), kUntouched), kGuard);
+    EXPECT_EQ(result.reserve_after_backward, reserve) << "backward only reads it";
   }
 }
 

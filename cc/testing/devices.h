@@ -1,6 +1,7 @@
 #ifndef TF_LS_CC_TESTING_DEVICES_H_
 #define TF_LS_CC_TESTING_DEVICES_H_
 
+#include <utility>
 #include <vector>
 
 #include "cc/core/bfloat16.h"

@@ -1,0 +1,160 @@
+"""Transformer layers on a GPU, forward and backward: tf_ls beside PyTorch, in one run.
+
+    bazel build //cc/layers:gpu_layers_benchmark
+    python benchmarks/gpu_layers.py [--ours bazel-bin/cc/layers/gpu_layers_benchmark]
+
+One encoder and one decoder layer in float16 with dropout 0.1, pre-norm, relu, no padding: the
+layers alone, without TensorFlow, loss and optimizer. PyTorch runs the same layers eagerly and
+compiled (scaled_dot_product_attention, autocast). Milliseconds a layer, medians, and how much
+faster tf_ls is; the floor is the arithmetic at the rate of a large product in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+from pathlib import Path
+
+import torch
+from torch import nn
+
+CELLS = {  # hidden, heads, filter, batch, length
+    "base 128 x 32": (512, 8, 2048, 128, 32),
+    "base 32 x 32": (512, 8, 2048, 32, 32),
+    "base 128 x 128": (512, 8, 2048, 128, 128),
+    "base 16 x 512": (512, 8, 2048, 16, 512),
+    "big 128 x 32": (1024, 16, 4096, 128, 32),
+    "big 64 x 128": (1024, 16, 4096, 64, 128),
+}
+DROPOUT = 0.1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--ours", type=Path, default=Path("bazel-bin/cc/layers/gpu_layers_benchmark")
+    )
+    parser.add_argument("--cells", nargs="*", choices=CELLS, default=list(CELLS))
+    args = parser.parse_args()
+    rate = product_rate()
+    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}; large float16 products:")
+    print(f"{rate / 1e12:.0f} TFLOP/s. Forward and backward of a layer, ms:\n")
+    head = ("cell", "layer", "floor", "tf_ls", "eager", "compiled", "x eager", "x compiled")
+    print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
+    for name in args.cells:
+        cell = CELLS[name]
+        ours = json.loads(subprocess.check_output([args.ours, *map(str, cell)], text=True))
+        for kind in ("encoder", "decoder"):
+            mine = (ours[f"{kind}_forward"] + ours[f"{kind}_backward"]) / 1e3
+            eager, compiled = (time_torch(kind, *cell, compiled=c) for c in (False, True))
+            floor = flops(kind, *cell) / rate * 1e3
+            times = [f"{t:.3f}" for t in (floor, mine, eager, compiled)]
+            ratios = [f"{t / mine:.2f}" for t in (eager, compiled)]
+            print("| " + " | ".join([name, kind, *times, *ratios]) + " |", flush=True)
+
+
+def flops(kind: str, hidden: int, heads: int, filter_size: int, batch: int, length: int) -> float:
+    """Of forward and backward: products, and attention, causal in the decoder (half the pairs)."""
+    rows, pairs = batch * length, batch * length * length
+    weights = 4 * hidden * hidden + 2 * hidden * filter_size
+    attended = pairs
+    if kind == "decoder":
+        weights += 4 * hidden * hidden
+        attended = pairs / 2 + pairs
+    return 6 * rows * weights + (4 + 10) * attended * hidden
+
+
+def product_rate() -> float:
+    """FLOP/s of a large float16 product."""
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.float16) for _ in range(2))
+    return 2 * 8192**3 / median_seconds(lambda: a @ b)
+
+
+def median_seconds(call, warm_up: int = 10, repeats: int = 50) -> float:
+    for _ in range(warm_up):
+        call()
+    events = [torch.cuda.Event(enable_timing=True) for _ in range(repeats + 1)]
+    events[0].record()
+    for event in events[1:]:
+        call()
+        event.record()
+    torch.cuda.synchronize()
+    return statistics.median(a.elapsed_time(b) for a, b in zip(events, events[1:])) / 1e3
+
+
+def time_torch(
+    kind: str, hidden: int, heads: int, filter_size: int, batch: int, length: int, compiled: bool
+) -> float:
+    """Milliseconds of forward and backward."""
+    torch._dynamo.reset()
+    layer = Layer(kind == "decoder", hidden, heads, filter_size).cuda().train()
+    x, memory, dy = (
+        torch.randn(batch, length, hidden, device="cuda", requires_grad=True) for _ in range(3)
+    )
+    run = torch.compile(layer) if compiled else layer
+
+    def step():
+        layer.zero_grad(set_to_none=True)
+        x.grad = memory.grad = None
+        with torch.autocast("cuda", torch.float16):
+            y = run(x, memory)
+        y.backward(dy)
+
+    return median_seconds(step) * 1e3
+
+
+class Attention(nn.Module):
+    def __init__(self, hidden: int, heads: int, causal: bool):
+        super().__init__()
+        self.heads, self.causal = heads, causal
+        self.q, self.out = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
+        self.kv = nn.Linear(hidden, 2 * hidden)
+
+    def forward(self, x, memory):
+        def split(t):
+            return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+        k, v = self.kv(memory).chunk(2, dim=-1)
+        context = nn.functional.scaled_dot_product_attention(
+            split(self.q(x)), split(k), split(v), dropout_p=DROPOUT, is_causal=self.causal
+        )
+        return self.out(context.transpose(1, 2).flatten(2))
+
+
+class SelfAttention(Attention):
+    def __init__(self, hidden: int, heads: int, causal: bool):
+        super().__init__(hidden, heads, causal)
+        del self.q, self.kv
+        self.qkv = nn.Linear(hidden, 3 * hidden)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        context = nn.functional.scaled_dot_product_attention(
+            q, k, v, dropout_p=DROPOUT, is_causal=self.causal
+        )
+        return self.out(context.transpose(1, 2).flatten(2))
+
+
+class Layer(nn.Module):
+    def __init__(self, decoder: bool, hidden: int, heads: int, filter_size: int):
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden, eps=1e-6) for _ in range(2 + decoder))
+        self.self_attention = SelfAttention(hidden, heads, causal=decoder)
+        self.cross_attention = Attention(hidden, heads, causal=False) if decoder else None
+        self.dense1, self.dense2 = nn.Linear(hidden, filter_size), nn.Linear(filter_size, hidden)
+
+    def forward(self, x, memory):
+        def drop(t):
+            return nn.functional.dropout(t, DROPOUT, self.training)
+
+        x = x + drop(self.self_attention(self.norms[0](x)))
+        if self.cross_attention is not None:
+            x = x + drop(self.cross_attention(self.norms[2](x), memory))
+        inner = drop(torch.relu(self.dense1(self.norms[1](x))))
+        return x + drop(self.dense2(inner))
+
+
+if __name__ == "__main__":
+    main()
