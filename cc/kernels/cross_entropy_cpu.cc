@@ -20,8 +20,8 @@ void CrossEntropy(const Cpu& cpu, const CrossEntropyTargets& targets, const T* l
     const float weight = targets.weights[i];
     RowLoss row = {};
     if (weight != 0.0f) {
-      row = LossOfRow(logits + i * targets.vocab_size, targets.vocab_size, targets.labels[i],
-                      target);
+      row =
+          LossOfRow(logits + i * targets.vocab_size, targets.vocab_size, targets.labels[i], target);
     }
     losses[i] = static_cast<float>(weight * row.loss);
     nlls[i] = static_cast<float>(weight * row.nll);
@@ -42,8 +42,7 @@ void CrossEntropyGradient(const Cpu& cpu, const CrossEntropyTargets& targets, co
       std::fill(dlogits + i * n, dlogits + (i + 1) * n, T{});
     } else {
       GradientOfRow(logits + i * n, n, targets.labels[i], target, statistics[2 * i],
-                    statistics[2 * i + 1], weight * dlosses[i], weight * dnlls[i],
-                    dlogits + i * n);
+                    statistics[2 * i + 1], weight * dlosses[i], weight * dnlls[i], dlogits + i * n);
     }
   });
 }

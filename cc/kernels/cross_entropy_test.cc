@@ -172,7 +172,8 @@ TYPED_TEST(CrossEntropyTest, OfNaNOrInfinityIsNaN) {
       Assign(value, &problem.logits[2600 + position]);
       const auto result = TestFixture::Run(problem);
       for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(std::isnan(result.losses[i]), i == 1);
-      for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(std::isnan(Value(result.dlogits[2600 * i])), i == 1);
+      for (int64_t i = 0; i < 3; ++i)
+        EXPECT_EQ(std::isnan(Value(result.dlogits[2600 * i])), i == 1);
     }
   }
 }

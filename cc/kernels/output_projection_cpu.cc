@@ -90,9 +90,8 @@ template <typename T>
 void InputGradient(const Cpu& cpu, const OutputProjectionShape& shape, const float* weights,
                    const T* dlogits, T* dx) {
   const ArenaScope scope(cpu.arena);
-  const std::vector<VocabularySlice> slices =
-      InputGradientSlices(cpu, shape.hidden_size, shape.vocab_size, weights, /*row_stride=*/0,
-                          kDataType<T>);
+  const std::vector<VocabularySlice> slices = InputGradientSlices(
+      cpu, shape.hidden_size, shape.vocab_size, weights, /*row_stride=*/0, kDataType<T>);
   const int64_t hidden = shape.hidden_size;
   const int64_t cost = ProductCycles(kBlockRows, hidden, shape.vocab_size);
   cpu.threads->ParallelFor(Blocks(shape.rows, kBlockRows), cost, [&](int64_t begin, int64_t end) {

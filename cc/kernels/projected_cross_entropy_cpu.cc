@@ -1,5 +1,3 @@
-#include "cc/kernels/projected_cross_entropy.h"
-
 #include <algorithm>
 #include <cmath>
 #include <vector>
@@ -7,6 +5,7 @@
 #include "cc/kernels/cast.h"
 #include "cc/kernels/cross_entropy_row.h"
 #include "cc/kernels/onednn_matmul.h"
+#include "cc/kernels/projected_cross_entropy.h"
 #include "cc/kernels/row_access.h"
 #include "cc/kernels/vocabulary_slices.h"
 
@@ -195,8 +194,8 @@ void Run(const Cpu& cpu, const OutputProjectionShape& shape, const CrossEntropyT
 
 template <>
 void ProjectedCrossEntropy(const Cpu& cpu, const OutputProjectionShape& shape,
-                           const CrossEntropyTargets& targets, const float* x,
-                           const float* weights, const float* bias, float* losses, float* nlls,
+                           const CrossEntropyTargets& targets, const float* x, const float* weights,
+                           const float* bias, float* losses, float* nlls,
                            const ProjectionGradient* gradient) {
   Run(cpu, shape, targets, x, weights, bias, losses, nlls, gradient);
 }

@@ -90,8 +90,7 @@ class CrossEntropyOp : public CpuKernel {
     const Tensor& logits = context->input(0);
     const Tensor& labels = context->input(1);
     LabelInputs inputs;
-    TF_LS_RETURN_IF_ERROR(
-        ReadInputs(logits, labels, context->input(2), label_smoothing_, &inputs));
+    TF_LS_RETURN_IF_ERROR(ReadInputs(logits, labels, context->input(2), label_smoothing_, &inputs));
     Tensor *losses, *nlls, *statistics;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, labels.shape(), &losses));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, labels.shape(), &nlls));
@@ -123,8 +122,7 @@ class CrossEntropyGradOp : public CpuKernel {
     const Tensor& labels = context->input(3);
     const Tensor& statistics = context->input(5);
     LabelInputs inputs;
-    TF_LS_RETURN_IF_ERROR(
-        ReadInputs(logits, labels, context->input(4), label_smoothing_, &inputs));
+    TF_LS_RETURN_IF_ERROR(ReadInputs(logits, labels, context->input(4), label_smoothing_, &inputs));
     TF_LS_RETURN_IF_ERROR(CheckShape(dlosses, labels.shape(), "dlosses"));
     TF_LS_RETURN_IF_ERROR(CheckShape(dnlls, labels.shape(), "dnlls"));
     TF_LS_RETURN_IF_ERROR(CheckShape(statistics, {labels.NumElements(), 2}, "statistics"));

@@ -99,7 +99,7 @@ class OutputProjectionGradOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(CheckRank(dlogits, 3, "dlogits"));
     OutputProjectionShape shape;
     TF_LS_RETURN_IF_ERROR(ReadProjection(x, context->input(2), weights,
-                                    dlogits.dim_size(0) * dlogits.dim_size(1), &shape));
+                                         dlogits.dim_size(0) * dlogits.dim_size(1), &shape));
     TF_LS_RETURN_IF_ERROR(CheckShape(
         dlogits, {dlogits.dim_size(0), dlogits.dim_size(1), shape.vocab_size}, "dlogits"));
     Tensor *dx, *dweights, *dbias = nullptr;

@@ -230,11 +230,10 @@ class ProjectedCrossEntropyGradOp : public CpuKernel {
       factor = 1.0f;
       const ProjectionGradient gradient =
           SumGradient(inputs.shape, bias, kept).Of(dlosses_data, dnlls_data);
-      ProjectedCrossEntropy<T>(
-          cpu->cpu(), inputs.shape, inputs.labels.targets(), cpu->Read<T>(x), cpu->Float(weights),
-          bias ? cpu->Float(inputs.bias[0]) : nullptr,
-          arena->Allocate<float>(inputs.shape.positions),
-          arena->Allocate<float>(inputs.shape.positions), &gradient);
+      ProjectedCrossEntropy<T>(cpu->cpu(), inputs.shape, inputs.labels.targets(), cpu->Read<T>(x),
+                               cpu->Float(weights), bias ? cpu->Float(inputs.bias[0]) : nullptr,
+                               arena->Allocate<float>(inputs.shape.positions),
+                               arena->Allocate<float>(inputs.shape.positions), &gradient);
     }
     Tensor *dx, *dweights, *dbias;
     OpOutputList biases;

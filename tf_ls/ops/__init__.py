@@ -16,10 +16,10 @@ from tf_ls.ops.output_projection import output_projection
 from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
 
 __all__ = [
+    "SINUSOIDS",
     "AdamResult",
     "CrossEntropy",
     "RowLayout",
-    "SINUSOIDS",
     "adam",
     "cross_entropy",
     "decoder_layer",
