@@ -32,7 +32,7 @@ struct RowLoss {
 };
 
 // Numbers of a row that are worked on at once.
-constexpr int64_t kPiece = 2048;
+constexpr int64_t kPiece = 1024;
 
 // Sums within a piece are float32, those over pieces double: their error does not grow with the
 // vocabulary.
@@ -46,9 +46,12 @@ RowLoss LossOfRow(const T* logits, int64_t vocab_size, int32_t label, const Smoo
     float piece_top, piece_exp_sum, piece_below;
     row::SumsBelowTop(ReadRow(logits + start, n, ThreadBuffer<22>(kPiece)), n, &piece_top,
                       &piece_exp_sum, &piece_below);
-    const double higher = std::max<double>(top, piece_top);
-    exp_sum = exp_sum * std::exp(top - higher) + piece_exp_sum * std::exp(piece_top - higher);
-    top = higher;
+    if (piece_top > top) {
+      exp_sum = exp_sum * std::exp(top - piece_top) + piece_exp_sum;
+      top = piece_top;
+    } else {
+      exp_sum += piece_exp_sum * std::exp(piece_top - top);
+    }
     sum += piece_below + static_cast<double>(n) * piece_top;
   }
   const double label_below = ToFloat(logits[label]) - top;

@@ -85,9 +85,10 @@ class CrossEntropyTest : public ::testing::Test {
   }
 
   // The sum of exponentials is a float32 of at least 1: a loss near 0 is as exact as one of 1.
+  // (Without vector units a piece of a row is one long float32 sum.)
   static void ExpectNear(const std::vector<float>& actual, const std::vector<double>& expected) {
     for (size_t i = 0; i < expected.size(); ++i) {
-      EXPECT_NEAR(actual[i], expected[i], 1e-6 * std::max(1.0, std::fabs(expected[i]))) << i;
+      EXPECT_NEAR(actual[i], expected[i], 3e-6 * std::max(1.0, std::fabs(expected[i]))) << i;
     }
   }
 };
@@ -97,7 +98,7 @@ TYPED_TEST_SUITE(CrossEntropyTest, Types);
 
 TYPED_TEST(CrossEntropyTest, AgreesWithTheFormulas) {
   for (const int64_t rows : {1, 3, 65}) {
-    for (const int64_t vocab : {2, 7, 16, 100, 2047, 2048, 2049, 5000}) {
+    for (const int64_t vocab : {2, 7, 16, 100, 1023, 1024, 1025, 5000}) {
       for (const float smoothing : {0.0f, 0.1f, 0.9f}) {
         TestFixture::Check({rows, vocab, smoothing});
       }
@@ -184,13 +185,13 @@ TYPED_TEST(CrossEntropyTest, TakesLogitsOfMinusInfinity) {
     typename TestFixture::Problem problem(2, 5000, smoothing);
     problem.labels = {1, 4999};
     problem.weights = {1.0f, 1.0f};
-    for (int64_t j = 2048; j < 5000; ++j) {  // a whole piece of the row, and more
+    for (int64_t j = 1024; j < 5000; ++j) {  // a whole piece of the row, and more
       Assign(-kInfinity, &problem.logits[j]);
       Assign(-kInfinity, &problem.logits[5000 + j]);
     }
     const auto result = TestFixture::Run(problem);
     double sum = 0.0;
-    for (int64_t j = 0; j < 2048; ++j) sum += std::exp(Value(problem.logits[j]));
+    for (int64_t j = 0; j < 1024; ++j) sum += std::exp(Value(problem.logits[j]));
     const double nll = std::log(sum) - Value(problem.logits[1]);
     EXPECT_NEAR(result.nlls[0], nll, 1e-5);
     EXPECT_EQ(result.nlls[1], kInfinity);
