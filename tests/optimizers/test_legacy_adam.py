@@ -204,7 +204,7 @@ def test_fit_with_a_loss_scale():
     assert_same_fit(loss_scaled, tolerance=1e-3)  # float16 rounds what differs by a bit
     model = Model(loss_scaled(LSAdam()))
     model.fit()
-    assert 0 < model.optimizer.iterations < 12, "steps that overflow are skipped"
+    assert model.optimizer.loss_scale < 2.0**27, "there were steps to skip"
 
 
 @pytest.mark.parametrize("policy", ["float32", "mixed_float16"])
