@@ -7,7 +7,8 @@ import fused_models  # fuses NeurST; before TensorFlow
 import numpy as np
 import pytest
 import tensorflow as tf
-from fused_models import TARGET_LENGTHS, VOCABULARY, float16, ids, relative_error, stock
+from fused_models import TARGET_LENGTHS, VOCABULARY, ids, relative_error, stock
+from half_precision import float16
 from neurst.criterions import build_criterion
 from neurst.criterions.joint_criterion import JointCriterion
 from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy

@@ -11,6 +11,7 @@ import neurst  # noqa: F401  fuses; before TensorFlow, so that Keras 2 is chosen
 import numpy as np
 import pytest
 import tensorflow as tf
+from half_precision import float16
 from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
 from neurst.layers.decoders.transformer_decoder import TransformerDecoder
 from neurst.layers.encoders.transformer_encoder import TransformerEncoder
@@ -24,7 +25,6 @@ from neurst.models.gpt2 import GPT2
 from neurst.models.speech_transformer import SpeechTransformer
 from neurst.models.transformer import Transformer
 from neurst.models.waitk_transformer import WaitkTransformer
-from neurst.utils import compat
 from neurst.utils.hparams_sets import get_hyper_parameters
 
 from tf_ls import ops
@@ -346,21 +346,6 @@ def test_dropout_changes_training_only():
     evaluation = [np.array(model(inputs, is_training=False)) for _ in range(2)]
     assert not np.array_equal(*training)
     np.testing.assert_array_equal(*evaluation)
-
-
-@contextlib.contextmanager
-def float16():
-    """NeurST's own default dtype."""
-    policy, dtype, lowest = (
-        tf.keras.mixed_precision.global_policy(),
-        compat.CUSTOM_GLOBAL_FLOATX,
-        compat.FLOAT_MIN,
-    )
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
-    compat.register_computation_dtype("float16", -6.0e4)
-    yield
-    tf.keras.mixed_precision.set_global_policy(policy)
-    compat.register_computation_dtype(dtype, lowest)
 
 
 @pytest.mark.parametrize("name", ["pre-norm", "post-norm"])

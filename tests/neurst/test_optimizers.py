@@ -1,8 +1,6 @@
 """LSAdam as NeurST picks it up: in optimizers.py, which is run here, and from the command line."""
 
 import importlib.util
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,12 +21,7 @@ for name in ("adam", "Adam"):
 
 
 def test_optimizers(pytestconfig, tmp_path):
-    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib"]
-    options += [f"--rootdir={pytestconfig.rootpath}", f"--confcutdir={Path(__file__).parent}"]
-    script = Path(__file__).parent / "optimizers.py"
-    arguments = ["-m", "pytest", *options, "-o", "addopts=", script]
-    output = tiny_task.run_python(arguments, tmp_path).stdout
-    print(output, file=sys.stderr)
+    tiny_task.run_test_file("optimizers.py", pytestconfig.rootpath, tmp_path)
 
 
 def train(folder, optimizer, **more):

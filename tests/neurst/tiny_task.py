@@ -238,6 +238,18 @@ def run_python(
     return completed
 
 
+def run_test_file(name: str, rootpath: Path, folder: Path, timeout: float = 300.0) -> None:
+    """Runs a test file of this folder with pytest, in an interpreter of its own in `folder`.
+
+    NeurST chooses Keras 2 for a whole process, so its tests cannot share one with the others.
+    """
+    here = Path(__file__).parent
+    options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "addopts="]
+    options += [f"--rootdir={rootpath}", f"--confcutdir={here}"]
+    completed = run_python(["-m", "pytest", *options, here / name], folder, timeout=timeout)
+    print(completed.stdout, file=sys.stderr)
+
+
 def run_exp(
     arguments: Sequence[str], folder: Path, stock: bool = False, **options
 ) -> "subprocess.CompletedProcess[str]":

@@ -9,6 +9,7 @@ import re
 import sys
 import types
 
+import half_precision
 import neurst  # noqa: F401  mends; before TensorFlow, so that Keras 2 is chosen
 import numpy as np
 import pytest
@@ -16,7 +17,6 @@ import tensorflow as tf
 from neurst.exps import trainer
 from neurst.optimizers import build_optimizer
 from neurst.training import training_utils
-from neurst.utils import compat
 
 HALF = tf.config.LogicalDeviceConfiguration()
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], [HALF, HALF])
@@ -323,19 +323,10 @@ def test_strings_and_none_are_taken_as_neurst_takes_them():
     assert Setup(update_cycle=None, freeze_variables="").model._update_cycle == 1
 
 
-@pytest.fixture
-def float16():
-    """NeurST's own default dtype."""
-    policy, dtype, lowest = (
-        tf.keras.mixed_precision.global_policy(),
-        compat.CUSTOM_GLOBAL_FLOATX,
-        compat.FLOAT_MIN,
-    )
-    tf.keras.mixed_precision.set_global_policy("mixed_float16")
-    compat.register_computation_dtype("float16", -6.0e4)
-    yield
-    tf.keras.mixed_precision.set_global_policy(policy)
-    compat.register_computation_dtype(dtype, lowest)
+@pytest.fixture(name="float16")
+def in_float16():
+    with half_precision.float16():
+        yield
 
 
 @pytest.mark.usefixtures("float16")
