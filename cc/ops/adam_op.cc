@@ -2,7 +2,7 @@
 #include <iterator>
 
 #include "cc/kernels/adam.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "cc/ops/variables.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -160,16 +160,17 @@ Status ReadScalars(OpKernelContext* context, const Counts& counts, AdamOptions* 
   return Status();
 }
 
-class AdamOp : public CpuKernel {
+template <typename Device>
+class AdamOp : public DeviceKernel<Device> {
  public:
-  explicit AdamOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit AdamOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadCounts(construction, &counts_));
     OP_REQUIRES_OK(construction, construction->GetAttr("clip_each", &clip_each_));
     OP_REQUIRES_OK(construction, construction->GetAttr("skip_nonfinite", &skip_nonfinite_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     AdamOptions options;
     options.clip_each = clip_each_;
     options.skip_nonfinite = skip_nonfinite_;
@@ -187,12 +188,11 @@ class AdamOp : public CpuKernel {
       AdamVariable& variable = variables[i];
       float** const targets[] = {&variable.variable, &variable.m, &variable.v};
       for (int j = 0; j < 3; ++j) {
-        TF_LS_RETURN_IF_ERROR(
-            locked.Write(context, cpu->cpu().threads, j * counts_.variables + i, targets[j]));
+        TF_LS_RETURN_IF_ERROR(locked.Write(context, device, j * counts_.variables + i, targets[j]));
       }
       variable.size = locked.shape(i).num_elements();
       variable.weight_decay = weight_decay.vec<float>()(i);
-      variable.gradient = cpu->Float(context->input(counts_.dense_gradients() + i));
+      variable.gradient = device->Float(context->input(counts_.dense_gradients() + i));
       variable.sparse = i >= counts_.dense();
       if (!variable.sparse) continue;
       const Tensor& indices = context->input(counts_.indices() + i - counts_.dense());
@@ -203,7 +203,7 @@ class AdamOp : public CpuKernel {
     Tensor *finite, *norm;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {}, &finite));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {}, &norm));
-    Adam(cpu->cpu(), options, variables, &finite->scalar<bool>()(), &norm->scalar<float>()());
+    Adam(device->device(), options, variables, &finite->scalar<bool>()(), &norm->scalar<float>()());
     return Status();
   }
 
@@ -249,7 +249,7 @@ class AdamOp : public CpuKernel {
   bool skip_nonfinite_;
 };
 
-REGISTER_KERNEL_BUILDER(Name("LSAdam").Device(tensorflow::DEVICE_CPU), AdamOp);
+TF_LS_REGISTER_ON_CPU("LSAdam", , AdamOp<Cpu>)
 
 }  // namespace
 }  // namespace tf_ls

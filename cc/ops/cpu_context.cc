@@ -1,5 +1,7 @@
 #include "cc/ops/cpu_context.h"
 
+#include <cstring>
+
 namespace tf_ls {
 namespace {
 
@@ -21,7 +23,7 @@ const float* Widened(const Cpu& cpu, const Tensor& tensor) {
 
 }  // namespace
 
-const float* CpuContext::Float(const Tensor& tensor) {
+const float* DeviceContext<Cpu>::Float(const Tensor& tensor) {
   switch (tensor.dtype()) {
     case tensorflow::DT_HALF:
       return Widened<Eigen::half>(cpu_, tensor);
@@ -33,17 +35,17 @@ const float* CpuContext::Float(const Tensor& tensor) {
 }
 
 template <>
-const float* CpuContext::Read<float>(const Tensor& tensor) {
+const float* DeviceContext<Cpu>::Read<float>(const Tensor& tensor) {
   return Float(tensor);
 }
 
 template <>
-const bfloat16* CpuContext::Read<bfloat16>(const Tensor& tensor) {
+const bfloat16* DeviceContext<Cpu>::Read<bfloat16>(const Tensor& tensor) {
   return reinterpret_cast<const bfloat16*>(tensor.flat<tensorflow::bfloat16>().data());
 }
 
 template <>
-float* CpuContext::Write<float>(Tensor* tensor) {
+float* DeviceContext<Cpu>::Write<float>(Tensor* tensor) {
   if (tensor->dtype() == tensorflow::DT_FLOAT) return tensor->flat<float>().data();
   const int64_t count = tensor->NumElements();
   float* const wide = arena_.Allocate<float>(count);
@@ -58,13 +60,22 @@ float* CpuContext::Write<float>(Tensor* tensor) {
 }
 
 template <>
-bfloat16* CpuContext::Write<bfloat16>(Tensor* tensor) {
+bfloat16* DeviceContext<Cpu>::Write<bfloat16>(Tensor* tensor) {
   return reinterpret_cast<bfloat16*>(tensor->flat<tensorflow::bfloat16>().data());
 }
 
-void CpuContext::Finish() {
+void DeviceContext<Cpu>::Finish() {
   for (const auto& finish : unfinished_) finish();
   unfinished_.clear();
 }
+
+void DeviceContext<Cpu>::Copy(const void* from, size_t bytes, void* to) {
+  threads_.ParallelFor(bytes, 1, [&](int64_t begin, int64_t end) {
+    std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin,
+                end - begin);
+  });
+}
+
+void DeviceContext<Cpu>::Clear(void* to, size_t bytes) { std::memset(to, 0, bytes); }
 
 }  // namespace tf_ls

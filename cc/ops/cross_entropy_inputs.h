@@ -5,6 +5,7 @@
 
 #include "cc/kernels/cross_entropy.h"
 #include "cc/ops/checks.h"
+#include "cc/ops/device_context.h"
 
 // What operations of cross entropy are given beside logits, or what makes these: labels and their
 // weights.
@@ -19,7 +20,16 @@ class LabelInputs {
   Status Read(const tensorflow::Tensor& labels, const tensorflow::Tensor& weights,
               int64_t vocab_size, float smoothing);
 
+  // With labels and weights on the host.
   const CrossEntropyTargets& targets() const { return targets_; }
+
+  // With labels and weights where kernels on `device` read them.
+  template <typename Device>
+  CrossEntropyTargets Bring(DeviceContext<Device>* device) const {
+    CrossEntropyTargets targets = targets_;
+    device->Bring({{&targets.labels, targets.rows}, {&targets.weights, targets.rows}});
+    return targets;
+  }
 
  private:
   std::vector<int32_t> labels_;

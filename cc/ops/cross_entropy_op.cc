@@ -1,6 +1,6 @@
 #include "cc/kernels/cross_entropy.h"
-#include "cc/ops/cpu_kernel.h"
 #include "cc/ops/cross_entropy_inputs.h"
+#include "cc/ops/device_kernel.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace tf_ls {
@@ -76,26 +76,27 @@ Status ReadInputs(const Tensor& logits, const Tensor& labels, const Tensor& weig
   return inputs->Read(labels, weights, logits.dim_size(logits.dims() - 1), smoothing);
 }
 
-template <typename TensorType>
-class CrossEntropyOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class CrossEntropyOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit CrossEntropyOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit CrossEntropyOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& logits = context->input(0);
     const Tensor& labels = context->input(1);
     LabelInputs inputs;
     TF_LS_RETURN_IF_ERROR(ReadInputs(logits, labels, context->input(2), label_smoothing_, &inputs));
+    const CrossEntropyTargets targets = inputs.Bring(device);
     Tensor *losses, *nlls, *statistics;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, labels.shape(), &losses));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, labels.shape(), &nlls));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(2, {labels.NumElements(), 2}, &statistics));
-    CrossEntropy<T>(cpu->cpu(), inputs.targets(), cpu->Read<T>(logits),
+    CrossEntropy<T>(device->device(), targets, device->template Read<T>(logits),
                     losses->flat<float>().data(), nlls->flat<float>().data(),
                     statistics->flat<float>().data());
     return Status();
@@ -105,17 +106,18 @@ class CrossEntropyOp : public CpuKernel {
   float label_smoothing_;
 };
 
-template <typename TensorType>
-class CrossEntropyGradOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class CrossEntropyGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit CrossEntropyGradOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit CrossEntropyGradOp(OpKernelConstruction* construction)
+      : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& dlosses = context->input(0);
     const Tensor& dnlls = context->input(1);
     const Tensor& logits = context->input(2);
@@ -126,14 +128,15 @@ class CrossEntropyGradOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(CheckShape(dlosses, labels.shape(), "dlosses"));
     TF_LS_RETURN_IF_ERROR(CheckShape(dnlls, labels.shape(), "dnlls"));
     TF_LS_RETURN_IF_ERROR(CheckShape(statistics, {labels.NumElements(), 2}, "statistics"));
-    const T* const logits_data = cpu->Read<T>(logits);
+    const CrossEntropyTargets targets = inputs.Bring(device);
+    const T* const logits_data = device->template Read<T>(logits);
     // Takes over the logits' memory if nobody else wants them, as in a training step.
     Tensor* dlogits;
     TF_LS_RETURN_IF_ERROR(
         context->forward_input_or_allocate_output({2}, 0, logits.shape(), &dlogits));
-    CrossEntropyGradient<T>(cpu->cpu(), inputs.targets(), logits_data,
-                            statistics.flat<float>().data(), dlosses.flat<float>().data(),
-                            dnlls.flat<float>().data(), cpu->Write<T>(dlogits));
+    CrossEntropyGradient<T>(device->device(), targets, logits_data, statistics.flat<float>().data(),
+                            dlosses.flat<float>().data(), dnlls.flat<float>().data(),
+                            device->template Write<T>(dlogits));
     return Status();
   }
 
@@ -141,8 +144,10 @@ class CrossEntropyGradOp : public CpuKernel {
   float label_smoothing_;
 };
 
-TF_LS_REGISTER_FOR_FLOATS("LSCrossEntropy", CrossEntropyOp);
-TF_LS_REGISTER_FOR_FLOATS("LSCrossEntropyGrad", CrossEntropyGradOp);
+TF_LS_REGISTER_PENDING("LSCrossEntropy", CrossEntropyOp,
+                       .HostMemory("labels").HostMemory("label_weights"))
+TF_LS_REGISTER_PENDING("LSCrossEntropyGrad", CrossEntropyGradOp,
+                       .HostMemory("labels").HostMemory("label_weights"))
 
 }  // namespace
 }  // namespace tf_ls

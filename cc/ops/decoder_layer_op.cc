@@ -1,5 +1,5 @@
 #include "cc/layers/decoder_layer.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "cc/ops/layer_weights.h"
 #include "cc/ops/reserve.h"
 #include "tensorflow/core/framework/op.h"
@@ -96,6 +96,7 @@ REGISTER_OP("LSDecoderLayerGrad")
       return Status();
     });
 
+template <typename Device, typename T>
 struct Inputs {
   LayerOptions options;
   Sentences sentences;
@@ -103,62 +104,64 @@ struct Inputs {
   int64_t memory_lag;
   LayerWeights weights;
 
-  static Status Read(OpKernelContext* context, int first, const LayerOptions& attributes,
-                     CpuContext* cpu, Inputs* inputs) {
-    inputs->options = attributes;
-    inputs->options.causal = true;
+  Status Read(OpKernelContext* context, int first, const LayerOptions& attributes,
+              DeviceContext<Device>* device) {
+    options = attributes;
+    options.causal = true;
     const Tensor& x = context->input(first);
     const Tensor& memory = context->input(first + 3);
     TF_LS_RETURN_IF_ERROR(CheckRank(x, 2, "x"));
     TF_LS_RETURN_IF_ERROR(CheckRank(memory, 2, "memory"));
-    inputs->options.hidden_size = x.dim_size(1);
-    inputs->options.memory_size = memory.dim_size(1);
+    options.hidden_size = x.dim_size(1);
+    options.memory_size = memory.dim_size(1);
     if (memory.dim_size(1) < 1) {
       return tensorflow::errors::InvalidArgument("memory must have columns, got shape ",
                                                  memory.shape().DebugString());
     }
     TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 1), context->input(first + 2),
-                                        x.dim_size(0), "x's", &inputs->sentences));
+                                        x.dim_size(0), "x's", &sentences));
     TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 4), context->input(first + 5),
-                                        memory.dim_size(0), "memory's", &inputs->memory_sentences));
-    if (inputs->sentences.count != inputs->memory_sentences.count) {
+                                        memory.dim_size(0), "memory's", &memory_sentences));
+    if (sentences.count != memory_sentences.count) {
       return tensorflow::errors::InvalidArgument("x and memory must have as many sentences, got ",
-                                                 inputs->sentences.count, " and ",
-                                                 inputs->memory_sentences.count);
+                                                 sentences.count, " and ", memory_sentences.count);
     }
-    TF_LS_RETURN_IF_ERROR(ReadLag(context->input(first + 6), &inputs->memory_lag));
-    TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 7), &inputs->options.seed));
-    return inputs->weights.Read(context, cpu, &inputs->options);
+    TF_LS_RETURN_IF_ERROR(ReadLag(context->input(first + 6), &memory_lag));
+    TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 7), &options.seed));
+    TF_LS_RETURN_IF_ERROR(weights.Read<T>(context, device, &options));
+    device->Bring({{&sentences.offsets, sentences.count + 1},
+                   {&sentences.lengths, sentences.count},
+                   {&memory_sentences.offsets, memory_sentences.count + 1},
+                   {&memory_sentences.lengths, memory_sentences.count}});
+    return Status();
   }
 
-  template <typename T>
-  Memory<T> MakeMemory(const T* data) const {
-    return {data, memory_sentences, memory_lag};
-  }
+  Memory<T> MakeMemory(const T* data) const { return {data, memory_sentences, memory_lag}; }
 };
 
-template <typename TensorType>
-class DecoderLayerOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class DecoderLayerOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit DecoderLayerOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit DecoderLayerOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
     OP_REQUIRES_OK(construction, construction->GetAttr("save_reserve", &save_reserve_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
-    Inputs inputs;
-    TF_LS_RETURN_IF_ERROR(Inputs::Read(context, kForwardStart, options_, cpu, &inputs));
-    const DecoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
-                                     inputs.MakeMemory(cpu->Read<T>(context->input(3))),
-                                     inputs.weights.data());
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    Inputs<Device, T> inputs;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, kForwardStart, options_, device));
+    const DecoderLayer<Device, T> layer(
+        device->device(), inputs.options, inputs.sentences,
+        inputs.MakeMemory(device->template Read<T>(context->input(3))), inputs.weights.data());
     Tensor* y;
     void* reserve;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &y));
-    TF_LS_RETURN_IF_ERROR(AllocateReserve(context, cpu, layer, 1, save_reserve_, &reserve));
-    layer.Forward(cpu->Read<T>(context->input(0)), reserve, cpu->Write<T>(y));
+    TF_LS_RETURN_IF_ERROR(AllocateReserve(context, device, layer, 1, save_reserve_, &reserve));
+    layer.Forward(device->template Read<T>(context->input(0)), reserve,
+                  device->template Write<T>(y));
     return Status();
   }
 
@@ -167,38 +170,39 @@ class DecoderLayerOp : public CpuKernel {
   bool save_reserve_;
 };
 
-template <typename TensorType>
-class DecoderLayerGradOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class DecoderLayerGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit DecoderLayerGradOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit DecoderLayerGradOp(OpKernelConstruction* construction)
+      : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
-    Inputs inputs;
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    Inputs<Device, T> inputs;
     const Tensor& dy = context->input(0);
     const Tensor& x = context->input(1);
     const Tensor& memory = context->input(4);
-    TF_LS_RETURN_IF_ERROR(Inputs::Read(context, kGradientStart, options_, cpu, &inputs));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, kGradientStart, options_, device));
     TF_LS_RETURN_IF_ERROR(CheckShape(dy, x.shape(), "dy"));
-    const DecoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
-                                     inputs.MakeMemory(cpu->Read<T>(memory)),
-                                     inputs.weights.data());
-    const T* const x_data = cpu->Read<T>(x);
+    const DecoderLayer<Device, T> layer(device->device(), inputs.options, inputs.sentences,
+                                        inputs.MakeMemory(device->template Read<T>(memory)),
+                                        inputs.weights.data());
+    const T* const x_data = device->template Read<T>(x);
     const void* reserve;
     TF_LS_RETURN_IF_ERROR(
-        ReadReserve(cpu, layer, context->input(9), x_data, x.NumElements(), &reserve));
+        ReadReserve(device, layer, context->input(9), x_data, x.NumElements(), &reserve));
     Tensor* dx;
     Tensor* dmemory;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, memory.shape(), &dmemory));
     LayerGradients gradients;
-    TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, cpu));
-    layer.Backward(x_data, reserve, cpu->Read<T>(dy), cpu->Write<T>(dx), cpu->Write<T>(dmemory),
-                   gradients.data());
+    TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, device));
+    layer.Backward(x_data, reserve, device->template Read<T>(dy), device->template Write<T>(dx),
+                   device->template Write<T>(dmemory), gradients.data());
     return Status();
   }
 
@@ -206,8 +210,20 @@ class DecoderLayerGradOp : public CpuKernel {
   LayerOptions options_;
 };
 
-TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayer", DecoderLayerOp);
-TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayerGrad", DecoderLayerGradOp);
+TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayer", DecoderLayerOp,
+                          .HostMemory("offsets")
+                              .HostMemory("lengths")
+                              .HostMemory("memory_offsets")
+                              .HostMemory("memory_lengths")
+                              .HostMemory("memory_lag")
+                              .HostMemory("seed"))
+TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayerGrad", DecoderLayerGradOp,
+                          .HostMemory("offsets")
+                              .HostMemory("lengths")
+                              .HostMemory("memory_offsets")
+                              .HostMemory("memory_lengths")
+                              .HostMemory("memory_lag")
+                              .HostMemory("seed"))
 
 }  // namespace
 }  // namespace tf_ls

@@ -1,5 +1,5 @@
 #include "cc/layers/decoder_step.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "cc/ops/layer_weights.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -110,7 +110,7 @@ REGISTER_OP("LSDecoderLayerStepGrad")
     });
 
 // The inputs that forward and gradient share.
-template <typename T>
+template <typename Device, typename T>
 struct Inputs {
   LayerOptions options;
   const Tensor* x;
@@ -120,7 +120,8 @@ struct Inputs {
   ProjectedMemory<T> projected;
   LayerWeights weights;
 
-  Status Read(OpKernelContext* context, const LayerOptions& attributes, CpuContext* cpu) {
+  Status Read(OpKernelContext* context, const LayerOptions& attributes,
+              DeviceContext<Device>* device) {
     options = attributes;
     TF_LS_RETURN_IF_ERROR(context->input("x", &x));
     TF_LS_RETURN_IF_ERROR(context->input("cache_keys", &cache_keys));
@@ -131,8 +132,10 @@ struct Inputs {
     TF_LS_RETURN_IF_ERROR(CheckShape(*cache_keys, Heads(cached()), "cache_keys"));
     TF_LS_RETURN_IF_ERROR(CheckShape(*cache_values, Heads(cached()), "cache_values"));
     TF_LS_RETURN_IF_ERROR(context->input_list("memory", &memory));
-    if (memory.size() > 0) TF_LS_RETURN_IF_ERROR(ReadMemory(context, cpu));
-    return weights.Read(context, cpu, &options);
+    if (memory.size() > 0) TF_LS_RETURN_IF_ERROR(ReadMemory(context, device));
+    TF_LS_RETURN_IF_ERROR(weights.Read<T>(context, device, &options));
+    if (memory.size() > 0) device->Bring({{&projected.lengths, batch()}});
+    return Status();
   }
 
   int64_t batch() const { return x->dim_size(0); }
@@ -142,18 +145,18 @@ struct Inputs {
     return {batch(), rows, options.num_heads, options.head_size()};
   }
   TensorShape GrownCache() const { return Heads(cached() + added()); }
-  KeysAndValues<const T*> Cache(CpuContext* cpu) const {
-    return {cpu->Read<T>(*cache_keys), cpu->Read<T>(*cache_values)};
+  KeysAndValues<const T*> Cache(DeviceContext<Device>* device) const {
+    return {device->template Read<T>(*cache_keys), device->template Read<T>(*cache_values)};
   }
 
-  DecoderStep<Cpu, T> MakeStep(const Cpu& cpu) const {
-    return {cpu,           options, batch(),
+  DecoderStep<Device, T> MakeStep(const Device& device) const {
+    return {device,        options, batch(),
             cached(),      added(), memory.size() > 0 ? &projected : nullptr,
             weights.data()};
   }
 
  private:
-  Status ReadMemory(OpKernelContext* context, CpuContext* cpu) {
+  Status ReadMemory(OpKernelContext* context, DeviceContext<Device>* device) {
     TF_LS_RETURN_IF_ERROR(CheckRank(memory[0], 4, "memory keys"));
     projected.length = memory[0].dim_size(1);
     TF_LS_RETURN_IF_ERROR(CheckShape(memory[0], Heads(projected.length), "memory keys"));
@@ -170,7 +173,8 @@ struct Inputs {
       }
     }
     TF_LS_RETURN_IF_ERROR(ReadLag(*lag, &projected.lag));
-    projected.projected = {cpu->Read<T>(memory[0]), cpu->Read<T>(memory[1])};
+    projected.projected = {device->template Read<T>(memory[0]),
+                           device->template Read<T>(memory[1])};
     return ReadMemorySize(context);
   }
 
@@ -188,26 +192,28 @@ struct Inputs {
   }
 };
 
-template <typename TensorType>
-class DecoderLayerStepOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class DecoderLayerStepOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit DecoderLayerStepOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit DecoderLayerStepOp(OpKernelConstruction* construction)
+      : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
-    Inputs<T> inputs;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, options_, cpu));
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    Inputs<Device, T> inputs;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, options_, device));
     Tensor *y, *keys, *values;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, inputs.x->shape(), &y));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, inputs.GrownCache(), &keys));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(2, inputs.GrownCache(), &values));
-    inputs.MakeStep(cpu->cpu())
-        .Forward(cpu->Read<T>(*inputs.x), inputs.Cache(cpu),
-                 {cpu->Write<T>(keys), cpu->Write<T>(values)}, cpu->Write<T>(y));
+    inputs.MakeStep(device->device())
+        .Forward(device->template Read<T>(*inputs.x), inputs.Cache(device),
+                 {device->template Write<T>(keys), device->template Write<T>(values)},
+                 device->template Write<T>(y));
     return Status();
   }
 
@@ -215,19 +221,20 @@ class DecoderLayerStepOp : public CpuKernel {
   LayerOptions options_;
 };
 
-template <typename TensorType>
-class DecoderLayerStepGradOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class DecoderLayerStepGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit DecoderLayerStepGradOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit DecoderLayerStepGradOp(OpKernelConstruction* construction)
+      : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
-    Inputs<T> inputs;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, options_, cpu));
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    Inputs<Device, T> inputs;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, options_, device));
     const Tensor& dy = context->input(0);
     const Tensor& dkeys = context->input(1);
     const Tensor& dvalues = context->input(2);
@@ -246,15 +253,18 @@ class DecoderLayerStepGradOp : public CpuKernel {
       Tensor *dmemory_keys, *dmemory_values;
       TF_LS_RETURN_IF_ERROR(context->allocate_output(3, shape, &dmemory_keys));
       TF_LS_RETURN_IF_ERROR(context->allocate_output(4, shape, &dmemory_values));
-      dmemory = {cpu->Write<T>(dmemory_keys), cpu->Write<T>(dmemory_values)};
+      dmemory = {device->template Write<T>(dmemory_keys),
+                 device->template Write<T>(dmemory_values)};
     }
     LayerGradients gradients;
-    TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, cpu));
-    inputs.MakeStep(cpu->cpu())
-        .Backward(cpu->Read<T>(*inputs.x), inputs.Cache(cpu), cpu->Read<T>(dy),
-                  {cpu->Read<T>(dkeys), cpu->Read<T>(dvalues)}, cpu->Write<T>(dx),
-                  {cpu->Write<T>(dcache_keys), cpu->Write<T>(dcache_values)}, dmemory,
-                  gradients.data());
+    TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, device));
+    inputs.MakeStep(device->device())
+        .Backward(
+            device->template Read<T>(*inputs.x), inputs.Cache(device), device->template Read<T>(dy),
+            {device->template Read<T>(dkeys), device->template Read<T>(dvalues)},
+            device->template Write<T>(dx),
+            {device->template Write<T>(dcache_keys), device->template Write<T>(dcache_values)},
+            dmemory, gradients.data());
     return Status();
   }
 
@@ -262,8 +272,10 @@ class DecoderLayerStepGradOp : public CpuKernel {
   LayerOptions options_;
 };
 
-TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayerStep", DecoderLayerStepOp);
-TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayerStepGrad", DecoderLayerStepGradOp);
+TF_LS_REGISTER_PENDING("LSDecoderLayerStep", DecoderLayerStepOp,
+                       .HostMemory("memory_lengths").HostMemory("memory_lag"))
+TF_LS_REGISTER_PENDING("LSDecoderLayerStepGrad", DecoderLayerStepGradOp,
+                       .HostMemory("memory_lengths").HostMemory("memory_lag"))
 
 }  // namespace
 }  // namespace tf_ls

@@ -1,5 +1,5 @@
 #include "cc/kernels/dropout.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -25,19 +25,19 @@ REGISTER_OP("LSDropout")
       return Status();
     });
 
-template <typename TensorType>
-class DropoutOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class DropoutOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit DropoutOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit DropoutOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, construction->GetAttr("rate", &dropout_.rate));
     OP_REQUIRES(construction, dropout_.rate >= 0.0f && dropout_.rate < 1.0f,
                 InvalidArgument("rate must be in [0, 1), got ", dropout_.rate));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& x = context->input(0);
     Dropout dropout = dropout_;
     TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(1), &dropout.seed));
@@ -45,8 +45,8 @@ class DropoutOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &y));
     if (x.NumElements() == 0) return Status();
     const int64_t size = x.dims() == 0 ? 1 : x.dim_size(x.dims() - 1);
-    ApplyDropout<T>(cpu->cpu(), dropout, cpu->Read<T>(x), x.NumElements() / size, size,
-                    cpu->Write<T>(y));
+    ApplyDropout<T>(device->device(), dropout, device->template Read<T>(x), x.NumElements() / size,
+                    size, device->template Write<T>(y));
     return Status();
   }
 
@@ -54,7 +54,7 @@ class DropoutOp : public CpuKernel {
   Dropout dropout_;
 };
 
-TF_LS_REGISTER_FOR_FLOATS("LSDropout", DropoutOp);
+TF_LS_REGISTER_FOR_FLOATS("LSDropout", DropoutOp, .HostMemory("seed"))
 
 }  // namespace
 }  // namespace tf_ls

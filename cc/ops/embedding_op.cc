@@ -1,9 +1,10 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <vector>
 
 #include "cc/kernels/embedding.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace tf_ls {
@@ -128,7 +129,8 @@ REGISTER_OP("LSEmbeddingGrad")
 template <typename Id>
 class EmbeddingInputs {
  public:
-  Status Read(OpKernelContext* context, CpuContext* cpu) {
+  template <typename Device>
+  Status Read(OpKernelContext* context, DeviceContext<Device>* device) {
     OpInputList indices, positions;
     TF_LS_RETURN_IF_ERROR(context->input("ids", &ids_));
     TF_LS_RETURN_IF_ERROR(context->input("table", &table_));
@@ -160,13 +162,16 @@ class EmbeddingInputs {
                                " rows, but start is ", start_);
       }
     }
-    Arena* const arena = cpu->cpu().arena;
-    int32_t* const row_ids = arena->Allocate<int32_t>(source_.rows);
-    int32_t* const row_positions = arena->Allocate<int32_t>(source_.rows);
+    TensorFlowThreads threads(context);
+    HeapArena arena;
+    const Cpu host = {&threads, &arena};
+    row_ids_.resize(source_.rows);
+    row_positions_.resize(source_.rows);
     const int64_t bad =
-        FindTokens(cpu->cpu(), source_, vocab_size(), max_length, row_ids, row_positions);
+        FindTokens(host, source_, vocab_size(), max_length, row_ids_.data(), row_positions_.data());
     if (bad < source_.rows) return Explain(bad);
-    rows_ = {source_.rows, row_ids, row_positions};
+    rows_ = {source_.rows, row_ids_.data(), row_positions_.data()};
+    device->Bring({{&rows_.ids, source_.rows}, {&rows_.positions, source_.rows}});
     return Status();
   }
 
@@ -178,7 +183,9 @@ class EmbeddingInputs {
 
   const Tensor& table() const { return *table_; }
   const Tensor* positions() const { return positions_; }  // null if there are none
+  // Where kernels read them, and the same ids on the host.
   const TokenRows& rows() const { return rows_; }
+  const std::vector<int32_t>& row_ids() const { return row_ids_; }
   int64_t start() const { return start_; }
   int64_t length() const { return ids_->dim_size(1); }
   int64_t vocab_size() const { return table_->dim_size(0); }
@@ -217,6 +224,8 @@ class EmbeddingInputs {
   const Tensor* positions_ = nullptr;
   bool of_a_layout_;
   TokenSource<Id> source_;
+  std::vector<int32_t> row_ids_;
+  std::vector<int32_t> row_positions_;
   TokenRows rows_;
   int64_t start_;
 };
@@ -241,37 +250,38 @@ struct EmbeddingOptions {
   }
 };
 
-template <typename Id, typename TensorType>
-class EmbeddingOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename Id, typename TensorType>
+class EmbeddingOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
   explicit EmbeddingOp(OpKernelConstruction* construction)
-      : CpuKernel(construction), options_(construction) {
+      : DeviceKernel<Device>(construction), options_(construction) {
     OP_REQUIRES_OK(construction, construction->GetAttr("sinusoids", &sinusoids_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     EmbeddingInputs<Id> inputs;
     Dropout dropout;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, cpu));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, device));
     TF_LS_RETURN_IF_ERROR(options_.ReadDropout(context, &dropout));
     const int64_t hidden = inputs.hidden_size();
     const float* positions = nullptr;
     if (inputs.positions() != nullptr) {
       if (sinusoids_) return InvalidArgument("positions are given, and sinusoids wanted too");
-      positions = cpu->Float(*inputs.positions()) + inputs.start() * hidden;
+      positions = device->Float(*inputs.positions()) + inputs.start() * hidden;
     } else if (sinusoids_) {
-      float* const signal = cpu->cpu().arena->template Allocate<float>(inputs.length() * hidden);
-      SinusoidalPositions(cpu->cpu(), inputs.start(), inputs.length(), hidden, signal);
+      float* const signal =
+          device->device().arena->template Allocate<float>(inputs.length() * hidden);
+      SinusoidalPositions(device->device(), inputs.start(), inputs.length(), hidden, signal);
       positions = signal;
     }
     Tensor* output;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, inputs.EmbeddedShape(), &output));
-    T* const y = cpu->Write<T>(output);
+    T* const y = device->template Write<T>(output);
     const auto embed = [&](const auto* table) {
-      Embed(cpu->cpu(), inputs.rows(), dropout, options_.scale, table, positions, hidden, y);
+      Embed(device->device(), inputs.rows(), dropout, options_.scale, table, positions, hidden, y);
     };
     switch (inputs.table().dtype()) {
       case tensorflow::DT_HALF:
@@ -291,42 +301,43 @@ class EmbeddingOp : public CpuKernel {
   bool sinusoids_;
 };
 
-template <typename Id, typename TensorType>
-class EmbeddingGradOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename Id, typename TensorType>
+class EmbeddingGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
   explicit EmbeddingGradOp(OpKernelConstruction* construction)
-      : CpuKernel(construction), options_(construction) {
+      : DeviceKernel<Device>(construction), options_(construction) {
     OP_REQUIRES_OK(construction, construction->GetAttr("sparse_gradient", &sparse_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     EmbeddingInputs<Id> inputs;
     Dropout dropout;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, cpu));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, device));
     TF_LS_RETURN_IF_ERROR(options_.ReadDropout(context, &dropout));
     TF_LS_RETURN_IF_ERROR(CheckShape(context->input(0), inputs.EmbeddedShape(), "dy"));
-    const T* const dy = cpu->Read<T>(context->input(0));
+    const T* const dy = device->template Read<T>(context->input(0));
     const TokenRows& rows = inputs.rows();
     const int64_t hidden = inputs.hidden_size();
 
     int64_t tokens = 0;
-    for (int64_t i = 0; sparse_ && i < rows.count; ++i) tokens += rows.ids[i] >= 0;
+    if (sparse_) {
+      tokens = std::count_if(inputs.row_ids().begin(), inputs.row_ids().end(),
+                             [](int32_t id) { return id >= 0; });
+    }
     Tensor *dtable, *row_ids;
     TF_LS_RETURN_IF_ERROR(
         context->allocate_output(0, {sparse_ ? tokens : inputs.vocab_size(), hidden}, &dtable));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {tokens}, &row_ids));
-    float* const gradient = cpu->Write<float>(dtable);
+    float* const gradient = device->template Write<float>(dtable);
     if (sparse_) {
-      Id* id = row_ids->flat<Id>().data();
-      for (int64_t i = 0; i < rows.count; ++i) {
-        if (rows.ids[i] >= 0) *id++ = rows.ids[i];
-      }
-      EmbedRowGradient<T>(cpu->cpu(), rows, dropout, options_.scale, dy, hidden, gradient);
+      std::copy_if(inputs.row_ids().begin(), inputs.row_ids().end(), row_ids->flat<Id>().data(),
+                   [](int32_t id) { return id >= 0; });
+      EmbedRowGradient<T>(device->device(), rows, dropout, options_.scale, dy, hidden, gradient);
     } else {
-      EmbedTableGradient<T>(cpu->cpu(), rows, rows.ids, dropout, options_.scale, dy, hidden,
+      EmbedTableGradient<T>(device->device(), rows, rows.ids, dropout, options_.scale, dy, hidden,
                             inputs.vocab_size(), gradient);
     }
     if (inputs.positions() == nullptr) return Status();
@@ -334,10 +345,10 @@ class EmbeddingGradOp : public CpuKernel {
     // The rows before `start` are zero: keys begin there.
     Tensor* dpositions;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(2, inputs.positions()->shape(), &dpositions));
-    float* const position_gradient = cpu->Write<float>(dpositions);
+    float* const position_gradient = device->template Write<float>(dpositions);
     const int64_t before = inputs.start() * hidden;
-    std::fill(position_gradient, position_gradient + before, 0.0f);
-    EmbedTableGradient<T>(cpu->cpu(), rows, rows.positions, dropout, 1.0f, dy, hidden,
+    device->Clear(position_gradient, before * sizeof(float));
+    EmbedTableGradient<T>(device->device(), rows, rows.positions, dropout, 1.0f, dy, hidden,
                           inputs.positions()->dim_size(0) - inputs.start(),
                           position_gradient + before);
     return Status();
@@ -348,21 +359,26 @@ class EmbeddingGradOp : public CpuKernel {
   bool sparse_;
 };
 
-#define TF_LS_REGISTER_EMBEDDING(name, kernel, id, type)                                           \
-  REGISTER_KERNEL_BUILDER(                                                                         \
-      Name(name).Device(tensorflow::DEVICE_CPU).TypeConstraint<id>("I").TypeConstraint<type>("T"), \
-      kernel<id, type>)
-#define TF_LS_REGISTER_EMBEDDINGS(name, kernel)                          \
-  TF_LS_REGISTER_EMBEDDING(name, kernel, int32_t, float);                \
-  TF_LS_REGISTER_EMBEDDING(name, kernel, int32_t, Eigen::half);          \
-  TF_LS_REGISTER_EMBEDDING(name, kernel, int32_t, tensorflow::bfloat16); \
-  TF_LS_REGISTER_EMBEDDING(name, kernel, int64_t, float);                \
-  TF_LS_REGISTER_EMBEDDING(name, kernel, int64_t, Eigen::half);          \
-  TF_LS_REGISTER_EMBEDDING(name, kernel, int64_t, tensorflow::bfloat16)
-TF_LS_REGISTER_EMBEDDINGS("LSEmbedding", EmbeddingOp);
-TF_LS_REGISTER_EMBEDDINGS("LSEmbeddingGrad", EmbeddingGradOp);
-#undef TF_LS_REGISTER_EMBEDDINGS
-#undef TF_LS_REGISTER_EMBEDDING
+template <typename Device, typename TensorType>
+using EmbeddingOfInt32 = EmbeddingOp<Device, int32_t, TensorType>;
+template <typename Device, typename TensorType>
+using EmbeddingOfInt64 = EmbeddingOp<Device, int64_t, TensorType>;
+template <typename Device, typename TensorType>
+using EmbeddingOfInt32Grad = EmbeddingGradOp<Device, int32_t, TensorType>;
+template <typename Device, typename TensorType>
+using EmbeddingOfInt64Grad = EmbeddingGradOp<Device, int64_t, TensorType>;
+
+// Ids are checked on the host, also for GPUs.
+#define TF_LS_EMBEDDING_OF(id)                                                                     \
+  .TypeConstraint<id>("I").HostMemory("ids").HostMemory("indices").HostMemory("start").HostMemory( \
+      "seed")
+TF_LS_REGISTER_PENDING("LSEmbedding", EmbeddingOfInt32, TF_LS_EMBEDDING_OF(int32_t))
+TF_LS_REGISTER_PENDING("LSEmbedding", EmbeddingOfInt64, TF_LS_EMBEDDING_OF(int64_t))
+TF_LS_REGISTER_PENDING("LSEmbeddingGrad", EmbeddingOfInt32Grad,
+                       TF_LS_EMBEDDING_OF(int32_t).HostMemory("rows"))
+TF_LS_REGISTER_PENDING("LSEmbeddingGrad", EmbeddingOfInt64Grad,
+                       TF_LS_EMBEDDING_OF(int64_t).HostMemory("rows"))
+#undef TF_LS_EMBEDDING_OF
 
 }  // namespace
 }  // namespace tf_ls

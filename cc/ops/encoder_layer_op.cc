@@ -1,5 +1,5 @@
 #include "cc/layers/encoder_layer.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "cc/ops/layer_weights.h"
 #include "cc/ops/reserve.h"
 #include "tensorflow/core/framework/common_shape_fns.h"
@@ -85,45 +85,50 @@ REGISTER_OP("LSEncoderLayerGrad")
     });
 
 // Inputs that forward and gradient share, from input `first` on.
+template <typename Device, typename T>
 struct Inputs {
   LayerOptions options;
   Sentences sentences;
   LayerWeights weights;
 
-  static Status Read(OpKernelContext* context, int first, const LayerOptions& attributes,
-                     CpuContext* cpu, Inputs* inputs) {
-    inputs->options = attributes;
+  Status Read(OpKernelContext* context, int first, const LayerOptions& attributes,
+              DeviceContext<Device>* device) {
+    options = attributes;
     const Tensor& x = context->input(first);
     TF_LS_RETURN_IF_ERROR(CheckRank(x, 2, "x"));
-    inputs->options.hidden_size = x.dim_size(1);
+    options.hidden_size = x.dim_size(1);
     TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 1), context->input(first + 2),
-                                        x.dim_size(0), "x's", &inputs->sentences));
-    TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 3), &inputs->options.seed));
-    return inputs->weights.Read(context, cpu, &inputs->options);
+                                        x.dim_size(0), "x's", &sentences));
+    TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 3), &options.seed));
+    TF_LS_RETURN_IF_ERROR(weights.Read<T>(context, device, &options));
+    device->Bring(
+        {{&sentences.offsets, sentences.count + 1}, {&sentences.lengths, sentences.count}});
+    return Status();
   }
 };
 
-template <typename TensorType>
-class EncoderLayerOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class EncoderLayerOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit EncoderLayerOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit EncoderLayerOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
     OP_REQUIRES_OK(construction, construction->GetAttr("save_reserve", &save_reserve_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
-    Inputs inputs;
-    TF_LS_RETURN_IF_ERROR(Inputs::Read(context, 0, options_, cpu, &inputs));
-    const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
-                                     inputs.weights.data());
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    Inputs<Device, T> inputs;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 0, options_, device));
+    const EncoderLayer<Device, T> layer(device->device(), inputs.options, inputs.sentences,
+                                        inputs.weights.data());
     Tensor* y;
     void* reserve;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &y));
-    TF_LS_RETURN_IF_ERROR(AllocateReserve(context, cpu, layer, 1, save_reserve_, &reserve));
-    layer.Forward(cpu->Read<T>(context->input(0)), reserve, cpu->Write<T>(y));
+    TF_LS_RETURN_IF_ERROR(AllocateReserve(context, device, layer, 1, save_reserve_, &reserve));
+    layer.Forward(device->template Read<T>(context->input(0)), reserve,
+                  device->template Write<T>(y));
     return Status();
   }
 
@@ -132,33 +137,35 @@ class EncoderLayerOp : public CpuKernel {
   bool save_reserve_;
 };
 
-template <typename TensorType>
-class EncoderLayerGradOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class EncoderLayerGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit EncoderLayerGradOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit EncoderLayerGradOp(OpKernelConstruction* construction)
+      : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
-    Inputs inputs;
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    Inputs<Device, T> inputs;
     const Tensor& dy = context->input(0);
     const Tensor& x = context->input(1);
-    TF_LS_RETURN_IF_ERROR(Inputs::Read(context, 1, options_, cpu, &inputs));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 1, options_, device));
     TF_LS_RETURN_IF_ERROR(CheckShape(dy, x.shape(), "dy"));
-    const EncoderLayer<Cpu, T> layer(cpu->cpu(), inputs.options, inputs.sentences,
-                                     inputs.weights.data());
-    const T* const x_data = cpu->Read<T>(x);
+    const EncoderLayer<Device, T> layer(device->device(), inputs.options, inputs.sentences,
+                                        inputs.weights.data());
+    const T* const x_data = device->template Read<T>(x);
     const void* reserve;
     TF_LS_RETURN_IF_ERROR(
-        ReadReserve(cpu, layer, context->input(5), x_data, x.NumElements(), &reserve));
+        ReadReserve(device, layer, context->input(5), x_data, x.NumElements(), &reserve));
     Tensor* dx;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
     LayerGradients gradients;
-    TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, cpu));
-    layer.Backward(x_data, reserve, cpu->Read<T>(dy), cpu->Write<T>(dx), gradients.data());
+    TF_LS_RETURN_IF_ERROR(gradients.Allocate(context, device));
+    layer.Backward(x_data, reserve, device->template Read<T>(dy), device->template Write<T>(dx),
+                   gradients.data());
     return Status();
   }
 
@@ -166,8 +173,10 @@ class EncoderLayerGradOp : public CpuKernel {
   LayerOptions options_;
 };
 
-TF_LS_REGISTER_FOR_FLOATS("LSEncoderLayer", EncoderLayerOp);
-TF_LS_REGISTER_FOR_FLOATS("LSEncoderLayerGrad", EncoderLayerGradOp);
+TF_LS_REGISTER_FOR_FLOATS("LSEncoderLayer", EncoderLayerOp,
+                          .HostMemory("offsets").HostMemory("lengths").HostMemory("seed"))
+TF_LS_REGISTER_FOR_FLOATS("LSEncoderLayerGrad", EncoderLayerGradOp,
+                          .HostMemory("offsets").HostMemory("lengths").HostMemory("seed"))
 
 }  // namespace
 }  // namespace tf_ls

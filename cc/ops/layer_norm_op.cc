@@ -1,5 +1,5 @@
 #include "cc/kernels/layer_norm.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace tf_ls {
@@ -71,19 +71,19 @@ Status ReadRows(const Tensor& x, int64_t* rows, int64_t* size) {
   return Status();
 }
 
-template <typename TensorType>
-class LayerNormOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class LayerNormOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit LayerNormOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit LayerNormOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, construction->GetAttr("epsilon", &epsilon_));
     OP_REQUIRES(construction, epsilon_ > 0.0f,
                 InvalidArgument("epsilon must be positive, got ", epsilon_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& x = context->input(0);
     int64_t rows, size;
     TF_LS_RETURN_IF_ERROR(ReadRows(x, &rows, &size));
@@ -93,9 +93,9 @@ class LayerNormOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &y));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {2, rows}, &moments));
     float* const statistics = moments->flat<float>().data();
-    LayerNorm<T>(cpu->cpu(), cpu->Read<T>(x), rows, size, cpu->Float(context->input(1)),
-                 cpu->Float(context->input(2)), epsilon_, cpu->Write<T>(y),
-                 {statistics, statistics + rows});
+    LayerNorm<T>(device->device(), device->template Read<T>(x), rows, size,
+                 device->Float(context->input(1)), device->Float(context->input(2)), epsilon_,
+                 device->template Write<T>(y), {statistics, statistics + rows});
     return Status();
   }
 
@@ -103,15 +103,15 @@ class LayerNormOp : public CpuKernel {
   float epsilon_;
 };
 
-template <typename TensorType>
-class LayerNormGradOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class LayerNormGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  using CpuKernel::CpuKernel;
+  using DeviceKernel<Device>::DeviceKernel;
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& dy = context->input(0);
     const Tensor& x = context->input(1);
     int64_t rows, size;
@@ -124,15 +124,17 @@ class LayerNormGradOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {size}, &dgamma));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(2, {size}, &dbeta));
     float* const statistics = const_cast<float*>(context->input(3).flat<float>().data());
-    LayerNormGradient<T>(cpu->cpu(), cpu->Read<T>(dy), cpu->Read<T>(x), rows, size,
-                         cpu->Float(context->input(2)), {statistics, statistics + rows}, nullptr,
-                         cpu->Write<T>(dx), cpu->Write<float>(dgamma), cpu->Write<float>(dbeta));
+    LayerNormGradient<T>(device->device(), device->template Read<T>(dy),
+                         device->template Read<T>(x), rows, size, device->Float(context->input(2)),
+                         {statistics, statistics + rows}, nullptr, device->template Write<T>(dx),
+                         device->template Write<float>(dgamma),
+                         device->template Write<float>(dbeta));
     return Status();
   }
 };
 
-TF_LS_REGISTER_FOR_FLOATS("LSLayerNorm", LayerNormOp);
-TF_LS_REGISTER_FOR_FLOATS("LSLayerNormGrad", LayerNormGradOp);
+TF_LS_REGISTER_FOR_FLOATS("LSLayerNorm", LayerNormOp, )
+TF_LS_REGISTER_FOR_FLOATS("LSLayerNormGrad", LayerNormGradOp, )
 
 }  // namespace
 }  // namespace tf_ls

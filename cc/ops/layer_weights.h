@@ -4,19 +4,26 @@
 #include <vector>
 
 #include "cc/ops/checks.h"
-#include "cc/ops/cpu_context.h"
+#include "cc/ops/device_context.h"
 
 namespace tf_ls {
 
 // The input list "weights" of an operation as float32.
 class LayerWeights {
  public:
-  // Also fills options->filter_size.
-  Status Read(tensorflow::OpKernelContext* context, CpuContext* cpu, LayerOptions* options) {
+  // Also fills options->filter_size. The layer will compute in T.
+  template <typename T, typename Device>
+  Status Read(tensorflow::OpKernelContext* context, DeviceContext<Device>* device,
+              LayerOptions* options) {
     tensorflow::OpInputList inputs;
     TF_LS_RETURN_IF_ERROR(context->input_list("weights", &inputs));
     TF_LS_RETURN_IF_ERROR(CheckWeights(inputs, options));
-    for (const tensorflow::Tensor& input : inputs) pointers_.push_back(cpu->Float(input));
+    std::vector<FloatWeights> weights;
+    for (const tensorflow::Tensor& input : inputs) {
+      pointers_.push_back(device->Float(input));
+      weights.push_back({pointers_.back(), input.NumElements()});
+    }
+    device->template PrepareWeights<T>(weights);
     return Status();
   }
 
@@ -29,7 +36,8 @@ class LayerWeights {
 // The output list "dweights" of a gradient, shaped as the input list "weights".
 class LayerGradients {
  public:
-  Status Allocate(tensorflow::OpKernelContext* context, CpuContext* cpu) {
+  template <typename Device>
+  Status Allocate(tensorflow::OpKernelContext* context, DeviceContext<Device>* device) {
     tensorflow::OpInputList weights;
     tensorflow::OpOutputList outputs;
     TF_LS_RETURN_IF_ERROR(context->input_list("weights", &weights));
@@ -37,7 +45,7 @@ class LayerGradients {
     for (int i = 0; i < weights.size(); ++i) {
       tensorflow::Tensor* output;
       TF_LS_RETURN_IF_ERROR(outputs.allocate(i, weights[i].shape(), &output));
-      pointers_.push_back(cpu->Write<float>(output));
+      pointers_.push_back(device->template Write<float>(output));
     }
     return Status();
   }

@@ -1,9 +1,8 @@
 #include <cmath>
 #include <vector>
 
-#include "cc/ops/checks.h"
+#include "cc/ops/device_kernel.h"
 #include "tensorflow/core/framework/op.h"
-#include "tensorflow/core/framework/op_kernel.h"
 
 namespace tf_ls {
 namespace {
@@ -115,15 +114,22 @@ class LayoutOp : public tensorflow::OpKernel {
   bool packed_;
 };
 
-#define TF_LS_REGISTER_LAYOUT(type) \
-  REGISTER_KERNEL_BUILDER(          \
-      Name("LSLayout").Device(tensorflow::DEVICE_CPU).TypeConstraint<type>("P"), LayoutOp<type>)
-TF_LS_REGISTER_LAYOUT(float);
-TF_LS_REGISTER_LAYOUT(Eigen::half);
-TF_LS_REGISTER_LAYOUT(tensorflow::bfloat16);
-TF_LS_REGISTER_LAYOUT(int32_t);
-TF_LS_REGISTER_LAYOUT(int64_t);
-TF_LS_REGISTER_LAYOUT(bool);
+// Layouts are made, and checked, on the host; beside a GPU too, so that nothing leaves its device.
+#define TF_LS_REGISTER_LAYOUT(type)                                             \
+  TF_LS_REGISTER_ON_CPU("LSLayout", .TypeConstraint<type>("P"), LayoutOp<type>) \
+  TF_LS_REGISTER_ON_GPU("LSLayout",                                             \
+                        .TypeConstraint<type>("P")                              \
+                            .HostMemory("paddings")                             \
+                            .HostMemory("offsets")                              \
+                            .HostMemory("lengths")                              \
+                            .HostMemory("indices"),                             \
+                        LayoutOp<type>)
+TF_LS_REGISTER_LAYOUT(float)
+TF_LS_REGISTER_LAYOUT(Eigen::half)
+TF_LS_REGISTER_LAYOUT(tensorflow::bfloat16)
+TF_LS_REGISTER_LAYOUT(int32_t)
+TF_LS_REGISTER_LAYOUT(int64_t)
+TF_LS_REGISTER_LAYOUT(bool)
 #undef TF_LS_REGISTER_LAYOUT
 
 }  // namespace

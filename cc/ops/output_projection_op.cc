@@ -1,5 +1,5 @@
 #include "cc/kernels/output_projection.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "cc/ops/projection_inputs.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -58,15 +58,15 @@ REGISTER_OP("LSOutputProjectionGrad")
       return Status();
     });
 
-template <typename TensorType>
-class OutputProjectionOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class OutputProjectionOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  using CpuKernel::CpuKernel;
+  using DeviceKernel<Device>::DeviceKernel;
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& x = context->input(0);
     const Tensor& weights = context->input(2);
     tensorflow::OpInputList bias;
@@ -76,23 +76,25 @@ class OutputProjectionOp : public CpuKernel {
     OutputProjectionShape shape;
     TF_LS_RETURN_IF_ERROR(ReadProjection(x, context->input(1), weights, batch * length, &shape));
     if (bias.size() > 0) TF_LS_RETURN_IF_ERROR(CheckShape(bias[0], {shape.vocab_size}, "bias"));
+    device->Bring({{&shape.indices, shape.rows}});
     Tensor* logits;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {batch, length, shape.vocab_size}, &logits));
-    OutputProjection<T>(cpu->cpu(), shape, cpu->Read<T>(x), cpu->Float(weights),
-                        bias.size() > 0 ? cpu->Float(bias[0]) : nullptr, cpu->Write<T>(logits));
+    OutputProjection<T>(device->device(), shape, device->template Read<T>(x),
+                        device->Float(weights), bias.size() > 0 ? device->Float(bias[0]) : nullptr,
+                        device->template Write<T>(logits));
     return Status();
   }
 };
 
-template <typename TensorType>
-class OutputProjectionGradOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class OutputProjectionGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  using CpuKernel::CpuKernel;
+  using DeviceKernel<Device>::DeviceKernel;
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& dlogits = context->input(0);
     const Tensor& x = context->input(1);
     const Tensor& weights = context->input(3);
@@ -102,22 +104,25 @@ class OutputProjectionGradOp : public CpuKernel {
                                          dlogits.dim_size(0) * dlogits.dim_size(1), &shape));
     TF_LS_RETURN_IF_ERROR(CheckShape(
         dlogits, {dlogits.dim_size(0), dlogits.dim_size(1), shape.vocab_size}, "dlogits"));
+    device->Bring({{&shape.indices, shape.rows}});
     Tensor *dx, *dweights, *dbias = nullptr;
     tensorflow::OpOutputList biases;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, weights.shape(), &dweights));
     TF_LS_RETURN_IF_ERROR(context->output_list("dbias", &biases));
     if (biases.size() > 0) TF_LS_RETURN_IF_ERROR(biases.allocate(0, {shape.vocab_size}, &dbias));
-    OutputProjectionGradient<T>(cpu->cpu(), shape, cpu->Read<T>(x), cpu->Float(weights),
-                                cpu->Read<T>(dlogits), cpu->Write<T>(dx),
-                                cpu->Write<float>(dweights),
-                                dbias == nullptr ? nullptr : cpu->Write<float>(dbias));
+    OutputProjectionGradient<T>(device->device(), shape, device->template Read<T>(x),
+                                device->Float(weights), device->template Read<T>(dlogits),
+                                device->template Write<T>(dx),
+                                device->template Write<float>(dweights),
+                                dbias == nullptr ? nullptr : device->template Write<float>(dbias));
     return Status();
   }
 };
 
-TF_LS_REGISTER_FOR_FLOATS("LSOutputProjection", OutputProjectionOp);
-TF_LS_REGISTER_FOR_FLOATS("LSOutputProjectionGrad", OutputProjectionGradOp);
+TF_LS_REGISTER_PENDING("LSOutputProjection", OutputProjectionOp,
+                       .HostMemory("indices").HostMemory("batch_and_length"))
+TF_LS_REGISTER_PENDING("LSOutputProjectionGrad", OutputProjectionGradOp, .HostMemory("indices"))
 
 }  // namespace
 }  // namespace tf_ls

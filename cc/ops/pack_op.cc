@@ -1,5 +1,5 @@
 #include "cc/kernels/pack.h"
-#include "cc/ops/cpu_kernel.h"
+#include "cc/ops/device_kernel.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace tf_ls {
@@ -60,12 +60,13 @@ int64_t RowBytes(const Tensor& x, int64_t numbers) {
 }
 
 // y[i] = x[indices[i]] over all positions of all sentences; zeros where the index is -1.
-class PackOp : public CpuKernel {
+template <typename Device>
+class PackOp : public DeviceKernel<Device> {
  public:
-  using CpuKernel::CpuKernel;
+  using DeviceKernel<Device>::DeviceKernel;
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& x = context->input(0);
     const Tensor& indices = context->input(1);
     TF_LS_RETURN_IF_ERROR(CheckRank(x, 3, "x"));
@@ -75,19 +76,22 @@ class PackOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(CheckIndices(indices, positions));
     Tensor* y;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {rows, x.dim_size(2)}, &y));
-    PackRows(cpu->cpu(), x.data(), positions, indices.flat<int32_t>().data(), rows,
-             RowBytes(x, x.dim_size(2)), y->data());
+    const int32_t* index = indices.flat<int32_t>().data();
+    device->Bring({{&index, rows}});
+    PackRows(device->device(), x.data(), positions, index, rows, RowBytes(x, x.dim_size(2)),
+             y->data());
     return Status();
   }
 };
 
 // y[indices[i]] = x[i]; zeros where no row belongs. The gradient of Pack, and the other way round.
-class UnpackOp : public CpuKernel {
+template <typename Device>
+class UnpackOp : public DeviceKernel<Device> {
  public:
-  using CpuKernel::CpuKernel;
+  using DeviceKernel<Device>::DeviceKernel;
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& x = context->input(0);
     const Tensor& indices = context->input(1);
     TF_LS_RETURN_IF_ERROR(CheckRank(x, 2, "x"));
@@ -97,14 +101,16 @@ class UnpackOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(CheckIndices(indices, batch * length));
     Tensor* y;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {batch, length, x.dim_size(1)}, &y));
-    UnpackRows(cpu->cpu(), x.data(), indices.flat<int32_t>().data(), x.dim_size(0),
-               RowBytes(x, x.dim_size(1)), batch * length, y->data());
+    const int32_t* index = indices.flat<int32_t>().data();
+    device->Bring({{&index, x.dim_size(0)}});
+    UnpackRows(device->device(), x.data(), index, x.dim_size(0), RowBytes(x, x.dim_size(1)),
+               batch * length, y->data());
     return Status();
   }
 };
 
-REGISTER_KERNEL_BUILDER(Name("LSPack").Device(tensorflow::DEVICE_CPU), PackOp);
-REGISTER_KERNEL_BUILDER(Name("LSUnpack").Device(tensorflow::DEVICE_CPU), UnpackOp);
+TF_LS_REGISTER("LSPack", PackOp, .HostMemory("indices"))
+TF_LS_REGISTER("LSUnpack", UnpackOp, .HostMemory("indices").HostMemory("batch_and_length"))
 
 }  // namespace
 }  // namespace tf_ls

@@ -4,8 +4,8 @@
 
 #include "cc/kernels/cast.h"
 #include "cc/kernels/projected_cross_entropy.h"
-#include "cc/ops/cpu_kernel.h"
 #include "cc/ops/cross_entropy_inputs.h"
+#include "cc/ops/device_kernel.h"
 #include "cc/ops/projection_inputs.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -142,18 +142,19 @@ struct SumGradient {
   }
 };
 
-template <typename TensorType>
-class ProjectedCrossEntropyOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class ProjectedCrossEntropyOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit ProjectedCrossEntropyOp(OpKernelConstruction* construction) : CpuKernel(construction) {
+  explicit ProjectedCrossEntropyOp(OpKernelConstruction* construction)
+      : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
     OP_REQUIRES_OK(construction, construction->GetAttr("save_reserve", &save_reserve_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     Inputs inputs;
     TF_LS_RETURN_IF_ERROR(inputs.Read(context, 0, label_smoothing_));
     const bool bias = inputs.bias.size() > 0;
@@ -167,11 +168,11 @@ class ProjectedCrossEntropyOp : public CpuKernel {
     const std::vector<float> zeros(inputs.shape.positions, 0.0f);
     const ProjectionGradient gradient =
         SumGradient(inputs.shape, bias, reserve->data()).Of(ones.data(), zeros.data());
-    ProjectedCrossEntropy<T>(cpu->cpu(), inputs.shape, inputs.labels.targets(),
-                             cpu->Read<T>(context->input(0)), cpu->Float(context->input(2)),
-                             bias ? cpu->Float(inputs.bias[0]) : nullptr,
-                             losses->flat<float>().data(), nlls->flat<float>().data(),
-                             save_reserve_ ? &gradient : nullptr);
+    ProjectedCrossEntropy<T>(
+        device->device(), inputs.shape, inputs.labels.targets(),
+        device->template Read<T>(context->input(0)), device->Float(context->input(2)),
+        bias ? device->Float(inputs.bias[0]) : nullptr, losses->flat<float>().data(),
+        nlls->flat<float>().data(), save_reserve_ ? &gradient : nullptr);
     return Status();
   }
 
@@ -195,18 +196,18 @@ bool HasFactor(const Inputs& inputs, const float* dlosses, const float* dnlls, f
   return std::isfinite(*factor);
 }
 
-template <typename TensorType>
-class ProjectedCrossEntropyGradOp : public CpuKernel {
-  using T = typename ComputeType<TensorType>::type;
+template <typename Device, typename TensorType>
+class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
 
  public:
   explicit ProjectedCrossEntropyGradOp(OpKernelConstruction* construction)
-      : CpuKernel(construction) {
+      : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
   }
 
  protected:
-  Status Run(OpKernelContext* context, CpuContext* cpu) override {
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& dlosses = context->input(0);
     const Tensor& dnlls = context->input(1);
     const Tensor& x = context->input(2);
@@ -225,13 +226,14 @@ class ProjectedCrossEntropyGradOp : public CpuKernel {
     const float* const dlosses_data = dlosses.flat<float>().data();
     const float* const dnlls_data = dnlls.flat<float>().data();
     if (reserve.NumElements() == 0 || !HasFactor(inputs, dlosses_data, dnlls_data, &factor)) {
-      Arena* const arena = cpu->cpu().arena;
+      Arena* const arena = device->device().arena;
       kept = arena->Allocate<unsigned char>(bytes);
       factor = 1.0f;
       const ProjectionGradient gradient =
           SumGradient(inputs.shape, bias, kept).Of(dlosses_data, dnlls_data);
-      ProjectedCrossEntropy<T>(cpu->cpu(), inputs.shape, inputs.labels.targets(), cpu->Read<T>(x),
-                               cpu->Float(weights), bias ? cpu->Float(inputs.bias[0]) : nullptr,
+      ProjectedCrossEntropy<T>(device->device(), inputs.shape, inputs.labels.targets(),
+                               device->template Read<T>(x), device->Float(weights),
+                               bias ? device->Float(inputs.bias[0]) : nullptr,
                                arena->Allocate<float>(inputs.shape.positions),
                                arena->Allocate<float>(inputs.shape.positions), &gradient);
     }
@@ -241,11 +243,13 @@ class ProjectedCrossEntropyGradOp : public CpuKernel {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, weights.shape(), &dweights));
     TF_LS_RETURN_IF_ERROR(context->output_list("dbias", &biases));
     const SumGradient sum(inputs.shape, bias, kept);
-    Scale(cpu->cpu(), sum.dx, x.NumElements(), factor, cpu->Write<T>(dx));
-    Scale(cpu->cpu(), sum.dweights, weights.NumElements(), factor, cpu->Write<float>(dweights));
+    Scale(device->device(), sum.dx, x.NumElements(), factor, device->template Write<T>(dx));
+    Scale(device->device(), sum.dweights, weights.NumElements(), factor,
+          device->template Write<float>(dweights));
     if (bias) {
       TF_LS_RETURN_IF_ERROR(biases.allocate(0, {inputs.shape.vocab_size}, &dbias));
-      Scale(cpu->cpu(), sum.dbias, inputs.shape.vocab_size, factor, cpu->Write<float>(dbias));
+      Scale(device->device(), sum.dbias, inputs.shape.vocab_size, factor,
+            device->template Write<float>(dbias));
     }
     return Status();
   }
@@ -254,8 +258,8 @@ class ProjectedCrossEntropyGradOp : public CpuKernel {
   float label_smoothing_;
 };
 
-TF_LS_REGISTER_FOR_FLOATS("LSProjectedCrossEntropy", ProjectedCrossEntropyOp);
-TF_LS_REGISTER_FOR_FLOATS("LSProjectedCrossEntropyGrad", ProjectedCrossEntropyGradOp);
+TF_LS_REGISTER_PENDING("LSProjectedCrossEntropy", ProjectedCrossEntropyOp, )
+TF_LS_REGISTER_PENDING("LSProjectedCrossEntropyGrad", ProjectedCrossEntropyGradOp, )
 
 }  // namespace
 }  // namespace tf_ls

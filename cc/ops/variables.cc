@@ -1,7 +1,6 @@
 #include "cc/ops/variables.h"
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
 
 namespace tf_ls {
@@ -47,26 +46,6 @@ Status LockedVariables::Lock(OpKernelContext* context, int first, int count) {
                              tensorflow::DataTypeString(tensor.dtype()));
     }
   }
-  return Status();
-}
-
-Status LockedVariables::Write(OpKernelContext* context, Threads* threads, int i, float** data) {
-  Tensor* const tensor = variables_[i]->tensor();
-  if (!tensor->RefCountIsOne()) {
-    Tensor copy;
-    tensorflow::AllocatorAttributes attributes;  // as PrepareToUpdateVariable has them
-    attributes.set_gpu_compatible(true);
-    attributes.set_nic_compatible(true);
-    TF_LS_RETURN_IF_ERROR(
-        context->allocate_temp(tensor->dtype(), tensor->shape(), &copy, attributes));
-    const float* const from = tensor->flat<float>().data();
-    float* const to = copy.flat<float>().data();
-    threads->ParallelFor(tensor->NumElements(), 1, [&](int64_t begin, int64_t end) {
-      std::memcpy(to + begin, from + begin, (end - begin) * sizeof(float));
-    });
-    *tensor = copy;
-  }
-  *data = tensor->flat<float>().data();
   return Status();
 }
 

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-#include "cc/core/threads.h"
 #include "cc/ops/checks.h"
+#include "cc/ops/device_context.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/framework/resource_mgr.h"
 #include "tensorflow/core/framework/resource_var.h"
@@ -26,7 +26,23 @@ class LockedVariables {
 
   // Where variable i may be written. Tensors that were read from it before keep their values: if
   // there are any, the variable gets a copy of its own first.
-  Status Write(tensorflow::OpKernelContext* context, Threads* threads, int i, float** data);
+  template <typename Device>
+  Status Write(tensorflow::OpKernelContext* context, DeviceContext<Device>* device, int i,
+               float** data) {
+    tensorflow::Tensor* const tensor = variables_[i]->tensor();
+    if (!tensor->RefCountIsOne()) {
+      tensorflow::Tensor copy;
+      tensorflow::AllocatorAttributes attributes;  // as PrepareToUpdateVariable has them
+      attributes.set_gpu_compatible(true);
+      attributes.set_nic_compatible(true);
+      TF_LS_RETURN_IF_ERROR(
+          context->allocate_temp(tensor->dtype(), tensor->shape(), &copy, attributes));
+      device->Copy(tensor->data(), tensor->TotalBytes(), copy.data());
+      *tensor = copy;
+    }
+    *data = tensor->flat<float>().data();
+    return Status();
+  }
 
  private:
   std::vector<std::string> names_;

@@ -1,8 +1,15 @@
 """What each test of a layer starts from; tests/test_both_keras.py runs them on both Kerases."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from devices import device  # noqa: E402, F401
 
 
 @pytest.fixture(autouse=True)

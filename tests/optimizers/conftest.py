@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import tensorflow as tf
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+from devices import device  # noqa: E402, F401
 
 
 @pytest.fixture(autouse=True)

@@ -18,6 +18,7 @@ from neurst.utils.compat import is_tf_tensor
 
 from tf_ls import ops
 from tf_ls.neurst.eligibility import is_stock_only, report_fused
+from tf_ls.ops.host import on_host
 
 _gradient_is_wanted = False
 
@@ -34,7 +35,8 @@ def make_call(stock):
             raise ValueError(f"Not supported type of model_out: {type(model_out)}")
         labels = model_inp["trg"]
         with tf.name_scope("loss"):
-            label_weights = _label_weights(model_inp, labels)
+            with on_host():
+                label_weights = _label_weights(model_inp, labels)
             losses = _losses(logits, labels, label_weights, self._label_smoothing)
             n_samples = tf.cast(tf.expand_dims(tf.shape(labels)[0], axis=0), tf.float32)
             return (

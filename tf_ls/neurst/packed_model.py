@@ -28,6 +28,7 @@ from tf_ls.neurst.stacks import (
     encode_rows,
     input_dropout,
 )
+from tf_ls.ops.host import on_host
 
 
 def make_get_symbols_to_logits_fn(stock):
@@ -81,11 +82,12 @@ def _pack(
     modality = model._src_modality
     embedded = None if word_table(modality) else modality(inputs["src"])
     source_shape = tf.shape(inputs["src"] if embedded is None else embedded)[:2]
-    paddings = [
-        _padding(inputs, "src", source_shape),
-        _padding(inputs, "trg", tf.shape(inputs["trg_input"])),
-    ]
-    batch = PackedBatch(*ops.pack_layouts(paddings))
+    with on_host():
+        paddings = [
+            _padding(inputs, "src", source_shape),
+            _padding(inputs, "trg", tf.shape(inputs["trg_input"])),
+        ]
+        batch = PackedBatch(*ops.pack_layouts(paddings))
     if embedded is None:
         dropout = input_dropout(model._encoder, is_training)
         rows = embed_rows(modality, inputs["src"], batch.source, dropout)

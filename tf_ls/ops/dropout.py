@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tf_ls.ops.host import on_host
 from tf_ls.ops.library import library
 
 
@@ -12,14 +13,18 @@ def random_seed() -> tf.Tensor:
 
     `tf.random.set_seed` makes it, and so the masks, repeat.
     """
-    return tf.random.uniform([2], tf.int64.min, tf.int64.max, tf.int64)
+    with on_host():
+        return tf.random.uniform([2], tf.int64.min, tf.int64.max, tf.int64)
 
 
 def seed_for(seed: tf.Tensor | None, *rates: float) -> tf.Tensor:
     """The seed given, or a new one; zeros where nothing will be dropped."""
     if seed is not None:
         return seed
-    return random_seed() if any(rates) else tf.zeros([2], tf.int64)
+    if any(rates):
+        return random_seed()
+    with on_host():
+        return tf.zeros([2], tf.int64)
 
 
 def dropout(x: tf.Tensor, rate: float, seed: tf.Tensor | None = None) -> tf.Tensor:

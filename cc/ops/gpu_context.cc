@@ -1,0 +1,107 @@
+#include "cc/ops/gpu_context.h"
+
+#include <cuda_runtime_api.h>
+
+#include <cstring>
+#include <stdexcept>
+
+#include "cc/kernels/cast_numbers.h"
+#include "cc/kernels/cast_weights.h"
+#include "tensorflow/core/platform/tensor_float_32_utils.h"
+#include "xla/stream_executor/stream.h"
+
+namespace tf_ls {
+namespace {
+
+using tensorflow::Tensor;
+
+void Check(cudaError_t error) {
+  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
+}
+
+CUstream_st* StreamOf(tensorflow::OpKernelContext* context) {
+  return static_cast<CUstream_st*>(
+      context->op_device_context()->stream()->platform_specific_handle().stream);
+}
+
+}  // namespace
+
+DeviceContext<Gpu>::DeviceContext(tensorflow::OpKernelContext* context)
+    : arena_(context),
+      gpu_{StreamOf(context), &arena_, tensorflow::tensor_float_32_execution_enabled(),
+           &weight_casts_} {}
+
+const float* DeviceContext<Gpu>::Float(const Tensor& tensor) {
+  if (tensor.dtype() == tensorflow::DT_FLOAT) return static_cast<const float*>(tensor.data());
+  const int64_t count = tensor.NumElements();
+  float* const wide = arena_.Allocate<float>(count);
+  if (tensor.dtype() == tensorflow::DT_HALF) {
+    CastNumbers(gpu_, static_cast<const float16*>(tensor.data()), count, wide);
+  } else {
+    CastNumbers(gpu_, static_cast<const bfloat16*>(tensor.data()), count, wide);
+  }
+  return wide;
+}
+
+template <>
+const float* DeviceContext<Gpu>::Read<float>(const Tensor& tensor) {
+  return Float(tensor);
+}
+
+template <>
+float* DeviceContext<Gpu>::Write<float>(Tensor* tensor) {
+  if (tensor->dtype() == tensorflow::DT_FLOAT) return static_cast<float*>(tensor->data());
+  const int64_t count = tensor->NumElements();
+  float* const wide = arena_.Allocate<float>(count);
+  unfinished_.push_back([this, tensor, count, wide] {
+    if (tensor->dtype() == tensorflow::DT_HALF) {
+      CastNumbers(gpu_, wide, count, static_cast<float16*>(tensor->data()));
+    } else {
+      CastNumbers(gpu_, wide, count, static_cast<bfloat16*>(tensor->data()));
+    }
+  });
+  return wide;
+}
+
+void DeviceContext<Gpu>::Finish() {
+  for (const auto& finish : unfinished_) finish();
+  unfinished_.clear();
+}
+
+template <>
+void DeviceContext<Gpu>::PrepareWeights<float>(const std::vector<FloatWeights>&) {}
+template <typename T>
+void DeviceContext<Gpu>::PrepareWeights(const std::vector<FloatWeights>& weights) {
+  std::vector<WeightPiece> pieces;
+  for (const FloatWeights& weight : weights) pieces.push_back({weight.data, weight.count});
+  CastWeights<T>(gpu_, pieces, &weight_casts_);
+}
+template void DeviceContext<Gpu>::PrepareWeights<float16>(const std::vector<FloatWeights>&);
+template void DeviceContext<Gpu>::PrepareWeights<bfloat16>(const std::vector<FloatWeights>&);
+
+// In one copy. From memory that is not pinned, which the driver reads before it returns: TensorFlow
+// may reuse a tensor's memory as soon as the operation ends.
+void DeviceContext<Gpu>::Bring(std::initializer_list<HostNumbers> numbers) {
+  size_t bytes = 0;
+  for (const HostNumbers& part : numbers) bytes += AlignUp(part.bytes);
+  if (bytes == 0) return;
+  std::vector<unsigned char> host(bytes);
+  unsigned char* const device = arena_.Allocate<unsigned char>(bytes);
+  size_t start = 0;
+  for (const HostNumbers& part : numbers) {
+    if (part.bytes > 0) std::memcpy(host.data() + start, *part.data, part.bytes);
+    *part.data = device + start;
+    start += AlignUp(part.bytes);
+  }
+  Check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, gpu_.stream));
+}
+
+void DeviceContext<Gpu>::Copy(const void* from, size_t bytes, void* to) {
+  Check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, gpu_.stream));
+}
+
+void DeviceContext<Gpu>::Clear(void* to, size_t bytes) {
+  Check(cudaMemsetAsync(to, 0, bytes, gpu_.stream));
+}
+
+}  // namespace tf_ls
