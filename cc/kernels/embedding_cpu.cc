@@ -37,26 +37,6 @@ struct LongSum {
 
 }  // namespace
 
-template <typename Id>
-int64_t FindTokens(const Cpu& /*cpu*/, const TokenSource<Id>& source, int64_t vocab_size,
-                   int64_t max_length, int32_t* ids, int32_t* positions) {
-  for (int64_t row = 0; row < source.rows; ++row) {
-    const int64_t token = source.Token(row);
-    if (token == -1) {
-      ids[row] = -1;
-      positions[row] = 0;
-      continue;
-    }
-    if (token < 0 || token >= source.count) return row;
-    const Id id = source.ids[token];
-    const int64_t position = token % source.length;
-    if (id < 0 || id >= vocab_size || position >= max_length) return row;
-    ids[row] = static_cast<int32_t>(id);
-    positions[row] = static_cast<int32_t>(position);
-  }
-  return source.rows;
-}
-
 void SinusoidalPositions(const Cpu& cpu, int64_t start, int64_t count, int64_t n, float* y) {
   const int64_t waves = n / 2;
   const double ratio = waves > 1 ? -std::log(1e4) / static_cast<double>(waves - 1) : 0.0;
@@ -186,10 +166,6 @@ void EmbedTableGradient(const Cpu& cpu, const TokenRows& rows, const int32_t* ke
   }
 }
 
-template int64_t FindTokens(const Cpu&, const TokenSource<int32_t>&, int64_t, int64_t, int32_t*,
-                            int32_t*);
-template int64_t FindTokens(const Cpu&, const TokenSource<int64_t>&, int64_t, int64_t, int32_t*,
-                            int32_t*);
 template void Embed(const Cpu&, const TokenRows&, const Dropout&, float, const float*, const float*,
                     int64_t, float*);
 template void Embed(const Cpu&, const TokenRows&, const Dropout&, float, const bfloat16*,
