@@ -6,6 +6,7 @@
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
 #include "cc/core/float16.h"
+#include "cc/core/gpu.h"
 #include "cc/core/philox.h"
 #include "cc/kernels/token_rows.h"
 
@@ -19,6 +20,8 @@ namespace tf_ls {
 // Cost: a rotation in double precision for each pair of numbers; sines and cosines are computed
 // once in 64 positions, so that a result neither drifts nor depends on the number of threads.
 void SinusoidalPositions(const Cpu& cpu, int64_t start, int64_t count, int64_t n, float* y);
+// A sine and a cosine in double precision for each pair of numbers.
+void SinusoidalPositions(const Gpu& gpu, int64_t start, int64_t count, int64_t n, float* y);
 
 // y[i] = dropout(table[id_i] * scale + positions[position_i]); zeros for rows without a token.
 // y: [rows, n], table: [vocabulary, n], positions: [longest sentence, n] or null.
@@ -28,11 +31,17 @@ void SinusoidalPositions(const Cpu& cpu, int64_t start, int64_t count, int64_t n
 template <typename Table, typename T>
 void Embed(const Cpu& cpu, const TokenRows& rows, const Dropout& dropout, float scale,
            const Table* table, const float* positions, int64_t n, T* y);
+template <typename Table, typename T>
+void Embed(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
+           const Table* table, const float* positions, int64_t n, T* y);
 
 // The gradient of the rows that were looked up, for those with a token, one behind the other:
 // dvalues[k] = mask * dy[i] * scale. dvalues: [rows with a token, n]. Cost: as Embed's.
 template <typename T>
 void EmbedRowGradient(const Cpu& cpu, const TokenRows& rows, const Dropout& dropout, float scale,
+                      const T* dy, int64_t n, float* dvalues);
+template <typename T>
+void EmbedRowGradient(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
                       const T* dy, int64_t n, float* dvalues);
 
 // The gradient of a whole table: dtable[key] = sum of mask * dy[i] * scale over the rows i with a
@@ -40,9 +49,13 @@ void EmbedRowGradient(const Cpu& cpu, const TokenRows& rows, const Dropout& drop
 // rows.positions for that of positions. dtable: [size, n].
 //
 // Sums are in the order of rows, 64 at a time: no atomics, and a result does not depend on the
-// number of threads. Cost: reads dy and writes dtable once.
+// number of threads, nor on the GPU. Cost: reads dy and writes dtable once.
 template <typename T>
 void EmbedTableGradient(const Cpu& cpu, const TokenRows& rows, const int32_t* keys,
+                        const Dropout& dropout, float scale, const T* dy, int64_t n, int64_t size,
+                        float* dtable);
+template <typename T>
+void EmbedTableGradient(const Gpu& gpu, const TokenRows& rows, const int32_t* keys,
                         const Dropout& dropout, float scale, const T* dy, int64_t n, int64_t size,
                         float* dtable);
 

@@ -1,12 +1,12 @@
 #include "cc/kernels/embedding.h"
 
+#include <algorithm>
 #include <cmath>
-#include <tuple>
 #include <vector>
 
 #include "cc/testing/closeness.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/dropout_mask.h"
-#include "cc/testing/test_cpu.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -17,13 +17,19 @@ using test::Close;
 using test::DropoutFactors;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::TestedDevice;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
+
+using Instance = Testing<TestedDevice>::Instance;
+template <typename T>
+using Numbers = Testing<TestedDevice>::Numbers<T>;
 
 constexpr int64_t kVocabSize = 9;
 constexpr int64_t kLength = 4;
 constexpr float kScale = 2.5f;
+constexpr int64_t kSizes[] = {1, 3, 64, 65, 300};
 
 const Dropout kDropouts[] = {{}, {0.3f, 0xfedcba9876543210, DropoutSite::kEmbedding}};
 
@@ -31,9 +37,18 @@ const Dropout kDropouts[] = {{}, {0.3f, 0xfedcba9876543210, DropoutSite::kEmbedd
 const std::vector<int32_t> kIds = {5, 0, 8, -1, 5, 5, 3, 5, -1, 1};
 const std::vector<int32_t> kPositions = {0, 1, 2, 0, 0, 1, 2, 3, 0, 1};
 
-TokenRows Rows(const std::vector<int32_t>& ids, const std::vector<int32_t>& positions) {
-  return {static_cast<int64_t>(ids.size()), ids.data(), positions.data()};
-}
+// The same in the device's memory.
+class DeviceTokens {
+ public:
+  DeviceTokens(const std::vector<int32_t>& ids, const std::vector<int32_t>& positions)
+      : count_(ids.size()), ids_(ids), positions_(positions) {}
+
+  operator TokenRows() const { return {count_, ids_.data(), positions_.data()}; }
+
+ private:
+  const int64_t count_;
+  const Numbers<int32_t> ids_, positions_;
+};
 
 // SinusoidalPositions
 // ------------------------------------------------------------------------------
@@ -51,13 +66,18 @@ std::vector<double> ExpectedSignal(int64_t start, int64_t count, int64_t n) {
   return y;
 }
 
+std::vector<float> Signal(int64_t start, int64_t count, int64_t n, int threads = 2) {
+  const Instance device(threads);
+  Numbers<float> y(Unwritten<float>(count * n));
+  SinusoidalPositions(static_cast<const TestedDevice&>(device), start, count, n, y.data());
+  return y.host();
+}
+
 TEST(SinusoidalPositionsTest, AreSinesAndCosines) {
   for (const int64_t n : {1, 2, 3, 4, 7, 64, 65}) {
     for (const int64_t count : {0, 1, 64, 65, 300}) {
       for (const int64_t start : {0, 5, 100000}) {
-        auto y = Unwritten<float>(count * n);
-        SinusoidalPositions(TestCpu(), start, count, n, y.data());
-        EXPECT_TRUE(Close(y, ExpectedSignal(start, count, n), 1e-7))
+        EXPECT_TRUE(Close(Signal(start, count, n), ExpectedSignal(start, count, n), 1e-7))
             << n << ": " << start << " + " << count;
       }
     }
@@ -65,64 +85,92 @@ TEST(SinusoidalPositionsTest, AreSinesAndCosines) {
 }
 
 TEST(SinusoidalPositionsTest, DoNotDependOnTheNumberOfThreads) {
-  std::vector<float> y[2] = {std::vector<float>(500 * 33), std::vector<float>(500 * 33)};
-  SinusoidalPositions(TestCpu(1), 3, 500, 33, y[0].data());
-  SinusoidalPositions(TestCpu(5), 3, 500, 33, y[1].data());
-  EXPECT_TRUE(Identical(y[0], y[1]));
+  EXPECT_TRUE(Identical(Signal(3, 500, 33, 1), Signal(3, 500, 33, 5)));
 }
 
 // Embed
 // --------------------------------------------------------------------------------------------
 
-template <typename Types>
-class EmbedTest : public ::testing::Test {};
+template <typename DeviceAndType>
+class EmbedTest : public ::testing::Test {
+ protected:
+  using T = typename DeviceAndType::Type;
 
-using TableAndOutput =
-    ::testing::Types<std::tuple<float, float>, std::tuple<bfloat16, float>,
-                     std::tuple<float16, float>, std::tuple<float, bfloat16>,
-                     std::tuple<bfloat16, bfloat16>, std::tuple<float16, bfloat16>>;
-TYPED_TEST_SUITE(EmbedTest, TableAndOutput);
+  template <typename Table>
+  std::vector<T> LookUp(const std::vector<Table>& table, const std::vector<float>* positions,
+                        const Dropout& dropout, int64_t n) {
+    const DeviceTokens rows(kIds, kPositions);
+    const Numbers<Table> words(table);
+    const Numbers<float> places(positions == nullptr ? std::vector<float>() : *positions);
+    Numbers<T> y(Unwritten<T>(kIds.size() * n));
+    Embed(device_, rows, dropout, kScale, words.data(),
+          positions == nullptr ? nullptr : places.data(), n, y.data());
+    return y.host();
+  }
 
-TYPED_TEST(EmbedTest, LooksUpScalesAddsPositionsAndDrops) {
-  using Table = typename std::tuple_element<0, TypeParam>::type;
-  using T = typename std::tuple_element<1, TypeParam>::type;
-  for (const int64_t n : {1, 3, 64, 65, 300}) {
-    const auto table = Random<Table>(kVocabSize * n, 1);
-    const auto positions = Random<float>(kLength * n, 2);
-    for (const Dropout& dropout : kDropouts) {
-      const auto factors = DropoutFactors(dropout, kIds.size(), n);
-      for (const bool with_positions : {false, true}) {
-        std::vector<double> expected;
-        for (size_t i = 0; i < kIds.size(); ++i) {
-          for (int64_t j = 0; j < n; ++j) {
-            double value = 0.0;
-            if (kIds[i] >= 0) {
-              value = Value(table[kIds[i] * n + j]) * kScale;
-              if (with_positions) value += positions[kPositions[i] * n + j];
+  template <typename Table>
+  void CheckLookUp() {
+    for (const int64_t n : kSizes) {
+      const auto table = Random<Table>(kVocabSize * n, 1);
+      const auto positions = Random<float>(kLength * n, 2);
+      for (const Dropout& dropout : kDropouts) {
+        const auto factors = DropoutFactors(dropout, kIds.size(), n);
+        for (const bool with_positions : {false, true}) {
+          std::vector<double> expected;
+          for (size_t i = 0; i < kIds.size(); ++i) {
+            for (int64_t j = 0; j < n; ++j) {
+              double value = 0.0;
+              if (kIds[i] >= 0) {
+                value = Value(table[kIds[i] * n + j]) * kScale;
+                if (with_positions) value += positions[kPositions[i] * n + j];
+              }
+              expected.push_back(value * factors[i * n + j]);
             }
-            expected.push_back(value * factors[i * n + j]);
           }
+          EXPECT_TRUE(
+              Close(LookUp(table, with_positions ? &positions : nullptr, dropout, n), expected))
+              << n << " numbers, rate " << dropout.rate;
         }
-        auto y = Unwritten<T>(kIds.size() * n);
-        Embed<Table, T>(TestCpu(), Rows(kIds, kPositions), dropout, kScale, table.data(),
-                        with_positions ? positions.data() : nullptr, n, y.data());
-        EXPECT_TRUE(Close(y, expected)) << n << " numbers, rate " << dropout.rate;
       }
     }
   }
+
+  const Instance test_device_;
+  const TestedDevice& device_ = test_device_;
+};
+
+TYPED_TEST_SUITE(EmbedTest, test::DeviceTypes);
+
+TYPED_TEST(EmbedTest, LooksUpScalesAddsPositionsAndDrops) {
+  this->template CheckLookUp<float>();
+  this->template CheckLookUp<float16>();
+  this->template CheckLookUp<bfloat16>();
 }
 
-TEST(EmbedTest, TakesNoRows) {
-  const float table[] = {1.0f, 2.0f};
-  Embed<float, float>(TestCpu(), {0, nullptr, nullptr}, {}, 1.0f, table, nullptr, 2, nullptr);
+TYPED_TEST(EmbedTest, DropsWhatTheMaskDrops) {
+  constexpr int64_t n = 300;
+  const std::vector<float> table(kVocabSize * n, 1.0f);
+  const auto factors = DropoutFactors(kDropouts[1], kIds.size(), n);
+  const auto y = this->LookUp(table, nullptr, kDropouts[1], n);
+  for (size_t i = 0; i < y.size(); ++i) {
+    EXPECT_EQ(Value(y[i]) == 0.0, factors[i] == 0.0 || kIds[i / n] < 0) << i;
+  }
+}
+
+TYPED_TEST(EmbedTest, TakesNoRows) {
+  const Numbers<float> table({1.0f, 2.0f});
+  Numbers<typename TestFixture::T> y({});
+  Embed(this->device_, {0, nullptr, nullptr}, {}, 1.0f, table.data(), nullptr, 2, y.data());
 }
 
 // Gradients
 // ----------------------------------------------------------------------------------------
 
-template <typename T>
+template <typename DeviceAndType>
 class EmbedGradientTest : public ::testing::Test {
  protected:
+  using T = typename DeviceAndType::Type;
+
   // mask * dy * scale of every row with a token, and each row's key.
   struct Contributions {
     std::vector<double> values;
@@ -152,34 +200,53 @@ class EmbedGradientTest : public ::testing::Test {
     }
     return sum;
   }
+
+  static std::vector<float> OfRows(const std::vector<int32_t>& ids, const Dropout& dropout,
+                                   const std::vector<T>& dy, int64_t n) {
+    const Instance device;
+    const DeviceTokens rows(ids, ids);
+    const Numbers<T> gradient(dy);
+    const int64_t tokens = ids.size() - std::count(ids.begin(), ids.end(), -1);
+    Numbers<float> dvalues(Unwritten<float>(tokens * n));
+    EmbedRowGradient(static_cast<const TestedDevice&>(device), rows, dropout, kScale,
+                     gradient.data(), n, dvalues.data());
+    return dvalues.host();
+  }
+
+  static std::vector<float> OfTable(const std::vector<int32_t>& ids,
+                                    const std::vector<int32_t>& keys, const Dropout& dropout,
+                                    const std::vector<T>& dy, int64_t n, int64_t size = kVocabSize,
+                                    int threads = 2) {
+    const Instance device(threads);
+    const DeviceTokens rows(ids, keys);
+    const Numbers<int32_t> sums(keys);
+    const Numbers<T> gradient(dy);
+    Numbers<float> dtable(Unwritten<float>(size * n));
+    EmbedTableGradient(static_cast<const TestedDevice&>(device), rows, sums.data(), dropout, kScale,
+                       gradient.data(), n, size, dtable.data());
+    return dtable.host();
+  }
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(EmbedGradientTest, Types);
+TYPED_TEST_SUITE(EmbedGradientTest, test::DeviceTypes);
 
 TYPED_TEST(EmbedGradientTest, OfRows) {
-  for (const int64_t n : {1, 3, 64, 65, 300}) {
-    const auto dy = Random<TypeParam>(kIds.size() * n, 3);
+  for (const int64_t n : kSizes) {
+    const auto dy = Random<typename TestFixture::T>(kIds.size() * n, 3);
     for (const Dropout& dropout : kDropouts) {
-      const auto expected = this->Expected(kIds, kIds, dropout, dy, n).values;
-      auto dvalues = Unwritten<float>(expected.size());
-      EmbedRowGradient(TestCpu(), Rows(kIds, kPositions), dropout, kScale, dy.data(), n,
-                       dvalues.data());
-      EXPECT_TRUE(Close(dvalues, expected));
+      EXPECT_TRUE(Close(this->OfRows(kIds, dropout, dy, n),
+                        this->Expected(kIds, kIds, dropout, dy, n).values));
     }
   }
 }
 
 TYPED_TEST(EmbedGradientTest, OfTablesByIdAndByPosition) {
-  for (const int64_t n : {1, 3, 64, 65, 300}) {
-    const auto dy = Random<TypeParam>(kIds.size() * n, 3);
+  for (const int64_t n : kSizes) {
+    const auto dy = Random<typename TestFixture::T>(kIds.size() * n, 3);
     for (const Dropout& dropout : kDropouts) {
       for (const auto& keys : {kIds, kPositions}) {
-        const auto expected = this->Sum(this->Expected(kIds, keys, dropout, dy, n), n, kVocabSize);
-        auto dtable = Unwritten<float>(kVocabSize * n);
-        EmbedTableGradient(TestCpu(), Rows(kIds, kPositions), keys.data(), dropout, kScale,
-                           dy.data(), n, kVocabSize, dtable.data());
-        EXPECT_TRUE(Close(dtable, expected));
+        EXPECT_TRUE(Close(this->OfTable(kIds, keys, dropout, dy, n),
+                          this->Sum(this->Expected(kIds, keys, dropout, dy, n), n, kVocabSize)));
       }
     }
   }
@@ -193,30 +260,52 @@ std::vector<int32_t> FrequentIds(int64_t rows) {
 }
 
 TYPED_TEST(EmbedGradientTest, OfATableWithAFrequentId) {
-  constexpr int64_t n = 33;
-  const auto ids = FrequentIds(1000);
-  const auto dy = Random<TypeParam>(ids.size() * n, 4);
-  for (const Dropout& dropout : kDropouts) {
-    const auto expected = this->Sum(this->Expected(ids, ids, dropout, dy, n), n, kVocabSize);
-    std::vector<float> dtables[3];
-    for (const int threads : {1, 2, 5}) {
-      auto& dtable = dtables[threads / 2];
-      dtable = Unwritten<float>(kVocabSize * n);
-      EmbedTableGradient(TestCpu(threads), Rows(ids, ids), ids.data(), dropout, kScale, dy.data(),
-                         n, kVocabSize, dtable.data());
+  for (const int64_t n : {33, 40}) {
+    const auto ids = FrequentIds(1000);
+    const auto dy = Random<typename TestFixture::T>(ids.size() * n, 4);
+    for (const Dropout& dropout : kDropouts) {
+      const auto expected = this->Sum(this->Expected(ids, ids, dropout, dy, n), n, kVocabSize);
+      const auto dtable = this->OfTable(ids, ids, dropout, dy, n);
       EXPECT_TRUE(Close(dtable, expected));
-      EXPECT_TRUE(Identical(dtable, dtables[0])) << threads << " threads";
+      for (const int threads : {1, 5}) {
+        EXPECT_TRUE(Identical(this->OfTable(ids, ids, dropout, dy, n, kVocabSize, threads), dtable))
+            << threads << " threads";
+      }
     }
   }
 }
 
+TYPED_TEST(EmbedGradientTest, OfARowOnly) {
+  const auto dy = Random<typename TestFixture::T>(64 * 8, 5);
+  for (const int64_t rows : {1, 63, 64}) {  // all of one id, in the last row of the table
+    const std::vector<int32_t> ids(rows, kVocabSize - 1);
+    const std::vector<typename TestFixture::T> given(dy.begin(), dy.begin() + rows * 8);
+    EXPECT_TRUE(Close(this->OfTable(ids, ids, {}, given, 8),
+                      this->Sum(this->Expected(ids, ids, {}, given, 8), 8, kVocabSize)));
+  }
+}
+
+TYPED_TEST(EmbedGradientTest, OfManyRows) {
+  constexpr int64_t n = 8;
+  constexpr int64_t kSize = 3001;
+  std::vector<int32_t> ids;
+  for (int64_t i = 0; i < 20000; ++i) ids.push_back(i % 11 == 0 ? -1 : i * 7919 % 65537 % kSize);
+  const auto dy = Random<typename TestFixture::T>(ids.size() * n, 6);
+  const auto expected = this->Expected(ids, ids, {}, dy, n);
+  EXPECT_TRUE(Close(this->OfTable(ids, ids, {}, dy, n, kSize), this->Sum(expected, n, kSize)));
+  EXPECT_TRUE(Close(this->OfRows(ids, {}, dy, n), expected.values));
+}
+
+TYPED_TEST(EmbedGradientTest, OfRowsWithoutATokenIsNothing) {
+  const std::vector<int32_t> ids(70, -1);
+  const auto dy = Random<typename TestFixture::T>(ids.size() * 8, 7);
+  EXPECT_TRUE(this->OfRows(ids, {}, dy, 8).empty());
+  EXPECT_TRUE(Identical(this->OfTable(ids, ids, {}, dy, 8), std::vector<float>(kVocabSize * 8)));
+}
+
 TYPED_TEST(EmbedGradientTest, TakesNoRows) {
-  const TokenRows none{0, nullptr, nullptr};
-  EmbedRowGradient<TypeParam>(TestCpu(), none, {}, kScale, nullptr, 3, nullptr);
-  auto dtable = Unwritten<float>(kVocabSize * 3);
-  EmbedTableGradient<TypeParam>(TestCpu(), none, nullptr, {}, kScale, nullptr, 3, kVocabSize,
-                                dtable.data());
-  EXPECT_TRUE(Identical(dtable, std::vector<float>(kVocabSize * 3, 0.0f)));
+  EXPECT_TRUE(this->OfRows({}, {}, {}, 3).empty());
+  EXPECT_TRUE(Identical(this->OfTable({}, {}, {}, {}, 3), std::vector<float>(kVocabSize * 3)));
 }
 
 }  // namespace

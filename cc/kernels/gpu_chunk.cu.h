@@ -42,11 +42,12 @@ void ForEachChunk(CUstream_st* stream, int64_t rows, int64_t n, const Body& body
   CheckLaunch();
 }
 
-// Neighbouring numbers of a row from a column that is a multiple of kCount: 16 bytes, accessed at
-// once if `packed`, else one by one as far as the row goes.
-template <typename T, bool packed>
+// Neighbouring numbers of a row from a column that is a multiple of kCount: 16 bytes unless it has
+// to go with chunks of another type, accessed at once if `packed`, else one by one as far as the
+// row goes.
+template <typename T, bool packed, int count = 16 / sizeof(T)>
 struct Chunk {
-  static constexpr int kCount = 16 / sizeof(T);
+  static constexpr int kCount = count;
 
   float values[kCount];
 

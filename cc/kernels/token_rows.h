@@ -28,7 +28,8 @@ struct TokenSource {
 };
 
 // Fills ids and positions, each [source.rows]. Returns the first row whose index, id or position
-// (which must be less than `max_length`) is out of range, or source.rows if there is none.
+// (which must be less than `max_length`) is out of range, or source.rows if there is none. What is
+// to be embedded on a GPU is checked here as well, before it goes there.
 template <typename Id>
 int64_t FindTokens(const Cpu& cpu, const TokenSource<Id>& source, int64_t vocab_size,
                    int64_t max_length, int32_t* ids, int32_t* positions);

@@ -27,8 +27,10 @@ struct On {
 };
 
 #ifdef TF_LS_TEST_GPU
+using TestedDevice = Gpu;
 using DeviceTypes = ::testing::Types<On<Gpu, float>, On<Gpu, float16>, On<Gpu, bfloat16>>;
 #else
+using TestedDevice = Cpu;
 using DeviceTypes = ::testing::Types<On<Cpu, float>, On<Cpu, bfloat16>>;
 #endif
 

@@ -1,0 +1,383 @@
+#include <cmath>
+#include <cub/device/device_radix_sort.cuh>
+#include <cub/device/device_scan.cuh>
+
+#include "cc/kernels/embedding.h"
+#include "cc/kernels/gpu_chunk.cu.h"
+#include "cc/kernels/gpu_dropout_mask.cu.h"
+
+namespace tf_ls {
+namespace {
+
+using gpu::DropoutMask;
+
+// So many neighbours among sorted rows, if all have the same key, are summed up beforehand.
+constexpr int64_t kTileRows = 64;
+
+// Writes count * n * 4 bytes; an exponential, a sine and a cosine in double precision for each pair
+// of numbers, some 150 operations: an angle is large and its fraction counts.
+struct Sinusoids {
+  static constexpr int kCount = 1;
+
+  __device__ void operator()(int64_t i, int64_t wave) const {
+    float* const out = y + i * n;
+    if (wave == waves) {
+      out[n - 1] = 0.0f;
+      return;
+    }
+    double sine, cosine;
+    sincos(static_cast<double>(start + i) * exp(ratio * static_cast<double>(wave)), &sine, &cosine);
+    out[wave] = static_cast<float>(sine);
+    out[waves + wave] = static_cast<float>(cosine);
+  }
+
+  const int64_t start;
+  const int64_t n;
+  const int64_t waves;
+  const double ratio;
+  float* const y;
+};
+
+// Reads a row of each table and writes one of y: count * n * (sizeof(Table) + 4 + sizeof(T)) bytes.
+template <typename Table, typename T, bool packed>
+struct LookUp {
+  static constexpr int kCount = gpu::Chunk<T, packed>::kCount;
+
+  __device__ void operator()(int64_t row, int64_t column) const {
+    gpu::Chunk<T, packed> out = {};
+    const int64_t id = rows.ids[row];
+    if (id >= 0) {
+      gpu::Chunk<Table, packed, kCount> word;
+      gpu::Chunk<float, packed, kCount> position = {};
+      word.Load(table + id * n, column, n);
+      if (positions != nullptr) {
+        position.Load(positions + int64_t{rows.positions[row]} * n, column, n);
+      }
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) out.values[i] = word.values[i] * scale + position.values[i];
+      mask.Multiply<kCount>(row, /*lane=*/0, column, out.values);
+    }
+    out.Store(y + row * n, column, n);
+  }
+
+  const TokenRows rows;
+  const DropoutMask mask;
+  const float scale;
+  const Table* const table;
+  const float* const positions;
+  const int64_t n;
+  T* const y;
+};
+
+// What a row adds to a gradient: mask * dy * scale.
+template <typename T, bool packed>
+struct Contribution {
+  using Numbers = gpu::Chunk<float, packed>;
+  static constexpr int kCount = Numbers::kCount;
+  using Given = gpu::Chunk<T, packed, kCount>;
+
+  __device__ Given Load(int64_t row, int64_t column) const {
+    Given given;
+    given.Load(dy + row * n, column, n);
+    return given;
+  }
+
+  __device__ Numbers Of(const Given& given, int64_t row, int64_t column) const {
+    Numbers numbers;
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) numbers.values[i] = given.values[i] * scale;
+    mask.Multiply<kCount>(row, /*lane=*/0, column, numbers.values);
+    return numbers;
+  }
+
+  const DropoutMask mask;
+  const float scale;
+  const T* const dy;
+  const int64_t n;
+};
+
+// 1 for a row with a token, else 0. Reads and writes 4 bytes a row.
+struct HasToken {
+  static constexpr int kCount = 1;
+
+  __device__ void operator()(int64_t row, int64_t /*column*/) const { has[row] = ids[row] >= 0; }
+
+  const int32_t* const ids;
+  int32_t* const has;
+};
+
+// Reads dy and writes dvalues: count * n * (sizeof(T) + 4) bytes.
+template <typename T, bool packed>
+struct WriteRows {
+  static constexpr int kCount = Contribution<T, packed>::kCount;
+
+  __device__ void operator()(int64_t row, int64_t column) const {
+    if (ids[row] < 0) return;
+    contribution.Of(contribution.Load(row, column), row, column)
+        .Store(dvalues + place[row] * contribution.n, column, contribution.n);
+  }
+
+  const Contribution<T, packed> contribution;
+  const int32_t* const ids;
+  const int32_t* const place;  // [rows]: how many tokens there are before
+  float* const dvalues;
+};
+
+// Rows in the order of their keys; behind them those without a token, whose key is the table's
+// size.
+struct SortedRows {
+  const uint32_t* keys;
+  const int32_t* rows;
+  int64_t count;
+
+  // Where the rows begin whose key is not less. About 15 reads of the second-level cache.
+  __device__ int32_t Begin(uint32_t key) const {
+    int32_t begin = 0, end = static_cast<int32_t>(count);
+    while (begin < end) {
+      const int32_t middle = begin + (end - begin) / 2;
+      if (keys[middle] < key) {
+        begin = middle + 1;
+      } else {
+        end = middle;
+      }
+    }
+    return begin;
+  }
+};
+
+// Reads 8 bytes a row, writes as many.
+struct KeyOfRow {
+  static constexpr int kCount = 1;
+
+  __device__ void operator()(int64_t row, int64_t /*column*/) const {
+    sort_keys[row] = static_cast<uint32_t>(ids[row] < 0 ? size : keys[row]);
+    rows[row] = static_cast<int32_t>(row);
+  }
+
+  const int32_t* const ids;
+  const int32_t* const keys;
+  const int32_t size;
+  uint32_t* const sort_keys;
+  int32_t* const rows;
+};
+
+// Writes 4 bytes a key.
+struct BeginOfKey {
+  static constexpr int kCount = 1;
+
+  __device__ void operator()(int64_t key, int64_t /*column*/) const {
+    begins[key] = sorted.Begin(static_cast<uint32_t>(key));
+  }
+
+  const SortedRows sorted;
+  int32_t* const begins;
+};
+
+// A sum of rows' contributions, in their order.
+template <typename T, bool packed>
+struct RowSum {
+  using Numbers = typename Contribution<T, packed>::Numbers;
+  static constexpr int kCount = Numbers::kCount;
+
+  __device__ void Add(const Numbers& numbers) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) sum.values[i] += numbers.values[i];
+  }
+
+  __device__ void AddRows(const Contribution<T, packed>& contribution, const int32_t* rows,
+                          int64_t begin, int64_t end, int64_t column) {
+    constexpr int kAtOnce = 4;  // on their way from memory
+    for (int64_t i = begin; i < end; i += kAtOnce) {
+      typename Contribution<T, packed>::Given given[kAtOnce];
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        if (i + k < end) given[k] = contribution.Load(rows[i + k], column);
+      }
+#pragma unroll
+      for (int k = 0; k < kAtOnce; ++k) {
+        if (i + k < end) Add(contribution.Of(given[k], rows[i + k], column));
+      }
+    }
+  }
+
+  Numbers sum = {};
+};
+
+// Sums up tiles of rows that have the same key. Reads at most all of dy, writes at most a row of
+// float32 for 64 of it.
+template <typename T, bool packed>
+struct SumTile {
+  static constexpr int kCount = Contribution<T, packed>::kCount;
+
+  __device__ void operator()(int64_t tile, int64_t column) const {
+    const int64_t begin = tile * kTileRows;
+    const int64_t end = begin + kTileRows;
+    const uint32_t key = sorted.keys[begin];
+    if (key == size || key != sorted.keys[end - 1]) return;
+    RowSum<T, packed> total;
+    total.AddRows(contribution, sorted.rows, begin, end, column);
+    total.sum.Store(tiles + tile * contribution.n, column, contribution.n);
+  }
+
+  const Contribution<T, packed> contribution;
+  const SortedRows sorted;
+  const uint32_t size;
+  float* const tiles;
+};
+
+// Adds up the rows of a key, those in whole tiles from their sums. Reads what is left of dy and
+// writes dtable: size * n * 4 bytes.
+template <typename T, bool packed>
+struct SumKey {
+  static constexpr int kCount = Contribution<T, packed>::kCount;
+
+  __device__ void operator()(int64_t key, int64_t column) const {
+    const int64_t n = contribution.n;
+    const int64_t begin = begins[key];
+    const int64_t end = begins[key + 1];
+    const int64_t first_tile = (begin + kTileRows - 1) / kTileRows;
+    const int64_t last_tile = end / kTileRows;
+    RowSum<T, packed> total;
+    const bool tiled = first_tile < last_tile;
+    total.AddRows(contribution, rows, begin, tiled ? first_tile * kTileRows : end, column);
+    if (tiled) {
+#pragma unroll 4
+      for (int64_t tile = first_tile; tile < last_tile; ++tile) {
+        typename RowSum<T, packed>::Numbers sum;
+        sum.Load(tiles + tile * n, column, n);
+        total.Add(sum);
+      }
+      total.AddRows(contribution, rows, last_tile * kTileRows, end, column);
+    }
+    total.sum.Store(dtable + key * n, column, n);
+  }
+
+  const Contribution<T, packed> contribution;
+  const int32_t* const rows;
+  const int32_t* const begins;  // [size + 1]
+  const float* const tiles;
+  float* const dtable;
+};
+
+// Calls one of CUB's functions: function(scratch, bytes). Without scratch it only says how much it
+// wants.
+template <typename Function>
+void CallCub(const Gpu& gpu, const Function& function) {
+  size_t bytes = 0;
+  gpu::Check(function(nullptr, bytes));
+  gpu::Check(function(gpu.arena->Allocate<unsigned char>(bytes), bytes));
+}
+
+// A stable sort; for each eight bits of `size` it reads and writes 8 bytes a row.
+SortedRows Sort(const Gpu& gpu, const TokenRows& rows, const int32_t* keys, int64_t size) {
+  const auto allocate = [&](auto type) { return gpu.arena->Allocate<decltype(type)>(rows.count); };
+  cub::DoubleBuffer<uint32_t> sort_keys(allocate(uint32_t{}), allocate(uint32_t{}));
+  cub::DoubleBuffer<int32_t> sort_rows(allocate(int32_t{}), allocate(int32_t{}));
+  gpu::ForEachChunk(gpu.stream, rows.count, 1,
+                    KeyOfRow{rows.ids, keys, static_cast<int32_t>(size), sort_keys.Current(),
+                             sort_rows.Current()});
+  int bits = 0;
+  while (size >> bits != 0) ++bits;
+  CallCub(gpu, [&](void* scratch, size_t& bytes) {
+    return cub::DeviceRadixSort::SortPairs(scratch, bytes, sort_keys, sort_rows,
+                                           static_cast<int>(rows.count), 0, bits, gpu.stream);
+  });
+  return {sort_keys.Current(), sort_rows.Current(), rows.count};
+}
+
+}  // namespace
+
+void SinusoidalPositions(const Gpu& gpu, int64_t start, int64_t count, int64_t n, float* y) {
+  const int64_t waves = n / 2;
+  const double ratio = waves > 1 ? -std::log(1e4) / static_cast<double>(waves - 1) : 0.0;
+  gpu::ForEachChunk(gpu.stream, count, n - waves, Sinusoids{start, n, waves, ratio, y});
+}
+
+template <typename Table, typename T>
+void Embed(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
+           const Table* table, const float* positions, int64_t n, T* y) {
+  const auto run = [&](auto packed) {
+    gpu::ForEachChunk(gpu.stream, rows.count, n,
+                      LookUp<Table, T, decltype(packed)::value>{rows, DropoutMask(dropout), scale,
+                                                                table, positions, n, y});
+  };
+  gpu::ForPacked<T>(run, n, table, positions, y);
+}
+
+template <typename T>
+void EmbedRowGradient(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
+                      const T* dy, int64_t n, float* dvalues) {
+  if (rows.count == 0) return;
+  const ArenaScope scope(gpu.arena);
+  int32_t* const has = gpu.arena->Allocate<int32_t>(rows.count);
+  int32_t* const place = gpu.arena->Allocate<int32_t>(rows.count);
+  gpu::ForEachChunk(gpu.stream, rows.count, 1, HasToken{rows.ids, has});
+  CallCub(gpu, [&](void* scratch, size_t& bytes) {
+    return cub::DeviceScan::ExclusiveSum(scratch, bytes, has, place, static_cast<int>(rows.count),
+                                         gpu.stream);
+  });
+  const auto run = [&](auto packed) {
+    gpu::ForEachChunk(gpu.stream, rows.count, n,
+                      WriteRows<T, decltype(packed)::value>{
+                          {DropoutMask(dropout), scale, dy, n}, rows.ids, place, dvalues});
+  };
+  gpu::ForPacked<float>(run, n, dy, dvalues);
+}
+
+template <typename T>
+void EmbedTableGradient(const Gpu& gpu, const TokenRows& rows, const int32_t* keys,
+                        const Dropout& dropout, float scale, const T* dy, int64_t n, int64_t size,
+                        float* dtable) {
+  if (rows.count == 0) {
+    return gpu::Check(cudaMemsetAsync(dtable, 0, size * n * sizeof(float), gpu.stream));
+  }
+  const ArenaScope scope(gpu.arena);
+  const SortedRows sorted = Sort(gpu, rows, keys, size);
+  int32_t* const begins = gpu.arena->Allocate<int32_t>(size + 1);
+  gpu::ForEachChunk(gpu.stream, size + 1, 1, BeginOfKey{sorted, begins});
+  const int64_t tile_count = rows.count / kTileRows;
+  float* const tiles = gpu.arena->Allocate<float>(tile_count * n);
+  const auto run = [&](auto packed) {
+    constexpr bool kPacked = decltype(packed)::value;
+    const Contribution<T, kPacked> contribution{DropoutMask(dropout), scale, dy, n};
+    gpu::ForEachChunk(
+        gpu.stream, tile_count, n,
+        SumTile<T, kPacked>{contribution, sorted, static_cast<uint32_t>(size), tiles});
+    gpu::ForEachChunk(gpu.stream, size, n,
+                      SumKey<T, kPacked>{contribution, sorted.rows, begins, tiles, dtable});
+  };
+  gpu::ForPacked<float>(run, n, dy, tiles, dtable);
+}
+
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const float*, const float*,
+                    int64_t, float*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const float*, const float*,
+                    int64_t, float16*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const float*, const float*,
+                    int64_t, bfloat16*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const float16*,
+                    const float*, int64_t, float*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const float16*,
+                    const float*, int64_t, float16*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const float16*,
+                    const float*, int64_t, bfloat16*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const bfloat16*,
+                    const float*, int64_t, float*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const bfloat16*,
+                    const float*, int64_t, float16*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const bfloat16*,
+                    const float*, int64_t, bfloat16*);
+template void EmbedRowGradient(const Gpu&, const TokenRows&, const Dropout&, float, const float*,
+                               int64_t, float*);
+template void EmbedRowGradient(const Gpu&, const TokenRows&, const Dropout&, float, const float16*,
+                               int64_t, float*);
+template void EmbedRowGradient(const Gpu&, const TokenRows&, const Dropout&, float, const bfloat16*,
+                               int64_t, float*);
+template void EmbedTableGradient(const Gpu&, const TokenRows&, const int32_t*, const Dropout&,
+                                 float, const float*, int64_t, int64_t, float*);
+template void EmbedTableGradient(const Gpu&, const TokenRows&, const int32_t*, const Dropout&,
+                                 float, const float16*, int64_t, int64_t, float*);
+template void EmbedTableGradient(const Gpu&, const TokenRows&, const int32_t*, const Dropout&,
+                                 float, const bfloat16*, int64_t, int64_t, float*);
+
+}  // namespace tf_ls
