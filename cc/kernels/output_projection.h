@@ -5,6 +5,7 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 
 namespace tf_ls {
 
@@ -26,10 +27,20 @@ struct OutputProjectionShape {
 template <typename T>
 void OutputProjection(const Cpu& cpu, const OutputProjectionShape& shape, const T* x,
                       const float* weights, const float* bias, T* logits);
+// Multiplies padding as well: 2 * positions * H * V flops.
+template <typename T>
+void OutputProjection(const Gpu& gpu, const OutputProjectionShape& shape, const T* x,
+                      const float* weights, const float* bias, T* logits);
 
-// Writes dx [rows, H], dweights [V, H] and, if not null, dbias [V]. Reads dlogits twice.
+// Writes dx [rows, H], dweights [V, H] and, if not null, dbias [V]. Gradients of logits where no
+// row belongs are not looked at. Cost: 4 * rows * H * V flops; reads dlogits twice.
 template <typename T>
 void OutputProjectionGradient(const Cpu& cpu, const OutputProjectionShape& shape, const T* x,
+                              const float* weights, const T* dlogits, T* dx, float* dweights,
+                              float* dbias);
+// Packs dlogits beforehand, into scratch memory of rows * V numbers.
+template <typename T>
+void OutputProjectionGradient(const Gpu& gpu, const OutputProjectionShape& shape, const T* x,
                               const float* weights, const T* dlogits, T* dx, float* dweights,
                               float* dbias);
 

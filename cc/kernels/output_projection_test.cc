@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cc/testing/closeness.h"
-#include "cc/testing/test_cpu.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -15,26 +15,31 @@ namespace tf_ls {
 namespace {
 
 using test::Close;
-using test::Convert;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
 
-// Weights are rounded to bfloat16 where the processor multiplies that.
+// Weights are rounded to T where the processor multiplies that.
 template <typename T>
-constexpr double kProductTolerance = std::is_same<T, float>::value ? 2e-6 : 1e-2;
+constexpr double kProductTolerance = std::is_same<T, float>::value     ? 2e-6
+                                     : std::is_same<T, float16>::value ? 1e-3
+                                                                       : 1e-2;
 
-template <typename T>
+template <typename DeviceAndType>
 class OutputProjectionTest : public ::testing::Test {
  protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
+
   struct Problem {
     Problem(const std::vector<int32_t>& indices, int64_t positions, int64_t vocab,
             int64_t hidden = 7)
         : indices(indices),
-          shape{static_cast<int64_t>(indices.size()), hidden, vocab, positions,
-                this->indices.data()},
+          shape{static_cast<int64_t>(indices.size()), hidden, vocab, positions, nullptr},
           x(Random<T>(shape.rows * hidden, 1)),
           weights(Random<float>(vocab * hidden, 2)),
           bias(Random<float>(vocab, 3)),
@@ -46,7 +51,7 @@ class OutputProjectionTest : public ::testing::Test {
     const std::vector<T> x;
     const std::vector<float> weights;
     const std::vector<float> bias;
-    const std::vector<T> dlogits;
+    std::vector<T> dlogits;
   };
 
   struct Result {
@@ -55,15 +60,22 @@ class OutputProjectionTest : public ::testing::Test {
   };
 
   static Result Run(const Problem& p, bool bias = true, int threads = 2) {
-    const TestCpu cpu(threads);
-    Result result{Unwritten<T>(p.dlogits.size()), Unwritten<T>(p.x.size()),
-                  Unwritten<float>(p.weights.size()), Unwritten<float>(bias ? p.bias.size() : 0)};
-    OutputProjection(cpu, p.shape, p.x.data(), p.weights.data(), bias ? p.bias.data() : nullptr,
-                     result.logits.data());
-    OutputProjectionGradient(cpu, p.shape, p.x.data(), p.weights.data(), p.dlogits.data(),
-                             result.dx.data(), result.dweights.data(),
-                             bias ? result.dbias.data() : nullptr);
-    return result;
+    const typename Testing<Device>::Instance test_device(threads);
+    const Device& device = test_device;
+    const Numbers<int32_t> indices(p.indices);
+    const Numbers<T> x(p.x), dlogits(p.dlogits);
+    const Numbers<float> weights(p.weights), shift(p.bias);
+    OutputProjectionShape shape = p.shape;
+    shape.indices = indices.data();
+
+    Numbers<T> logits(Unwritten<T>(p.dlogits.size())), dx(Unwritten<T>(p.x.size()));
+    Numbers<float> dweights(Unwritten<float>(p.weights.size()));
+    Numbers<float> dbias(Unwritten<float>(bias ? p.bias.size() : 0));
+    OutputProjection(device, shape, x.data(), weights.data(), bias ? shift.data() : nullptr,
+                     logits.data());
+    OutputProjectionGradient(device, shape, x.data(), weights.data(), dlogits.data(), dx.data(),
+                             dweights.data(), bias ? dbias.data() : nullptr);
+    return {logits.host(), dx.host(), dweights.host(), dbias.host()};
   }
 
   static void Check(const Problem& p, bool bias = true) {
@@ -106,8 +118,7 @@ class OutputProjectionTest : public ::testing::Test {
   }
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(OutputProjectionTest, Types);
+TYPED_TEST_SUITE(OutputProjectionTest, test::DeviceTypes);
 
 TYPED_TEST(OutputProjectionTest, TakesAnyVocabulary) {
   for (const int64_t vocab : {1, 5, 255, 256, 257, 2048, 2049, 5000}) {
@@ -140,9 +151,21 @@ TYPED_TEST(OutputProjectionTest, ZeroesPositionsThatNoRowBelongsTo) {
 
 TYPED_TEST(OutputProjectionTest, GivesNoGradientToRowsThatBelongNowhere) {
   const typename TestFixture::Problem problem({2, -1}, 4, 5);
+  using T = typename TestFixture::T;
   const auto dx = TestFixture::Run(problem).dx;
-  EXPECT_TRUE(
-      Identical(std::vector<TypeParam>(dx.begin() + 7, dx.end()), std::vector<TypeParam>(7)));
+  EXPECT_TRUE(Identical(std::vector<T>(dx.begin() + 7, dx.end()), std::vector<T>(7)));
+}
+
+TYPED_TEST(OutputProjectionTest, LooksAtGradientsOfRowsOnly) {
+  typename TestFixture::Problem problem({2, -1}, 4, 5);
+  const auto expected = TestFixture::Run(problem);
+  for (size_t i = 0; i < problem.dlogits.size(); ++i) {
+    if (i / 5 != 2) problem.dlogits[i] = Unwritten<typename TestFixture::T>(1)[0];
+  }
+  const auto result = TestFixture::Run(problem);
+  EXPECT_TRUE(Identical(result.dx, expected.dx));
+  EXPECT_TRUE(Identical(result.dweights, expected.dweights));
+  EXPECT_TRUE(Identical(result.dbias, expected.dbias));
 }
 
 TYPED_TEST(OutputProjectionTest, TakesNoRows) {
