@@ -198,16 +198,28 @@ class AdamOp : public DeviceKernel<Device> {
       const Tensor& indices = context->input(counts_.indices() + i - counts_.dense());
       variable.indices = indices.flat<int64_t>().data();
       variable.row_count = indices.dim_size(0);
+      device->Bring({{&variable.indices, variable.row_count}});
       variable.row_size = RowsShape(locked.shape(i), 1).num_elements();
     }
     Tensor *finite, *norm;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {}, &finite));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {}, &norm));
-    Adam(device->device(), options, variables, &finite->scalar<bool>()(), &norm->scalar<float>()());
+    Update(device->device(), options, variables, finite->flat<bool>().data(),
+           norm->flat<float>().data());
     return Status();
   }
 
  private:
+  static void Update(const Cpu& cpu, const AdamOptions& options,
+                     const std::vector<AdamVariable>& variables, bool* finite, float* norm) {
+    Adam(cpu, options, variables, finite, norm);
+  }
+  static void Update(const Gpu& gpu, const AdamOptions& options,
+                     const std::vector<AdamVariable>& variables, bool* finite, float* norm) {
+    auto* const bad_row = gpu.arena->template Allocate<int64_t>(1);  // there is none: see Check
+    Adam(gpu, options, variables, finite, norm, bad_row);
+  }
+
   // The shape of `rows` rows of a variable.
   static TensorShape RowsShape(TensorShape shape, int64_t rows) {
     shape.set_dim(0, rows);
@@ -249,7 +261,21 @@ class AdamOp : public DeviceKernel<Device> {
   bool skip_nonfinite_;
 };
 
-TF_LS_REGISTER_ON_CPU("LSAdam", , AdamOp<Cpu>)
+TF_LS_REGISTER("LSAdam", AdamOp,
+               .HostMemory("variables")
+                   .HostMemory("m")
+                   .HostMemory("v")
+                   .HostMemory("indices")
+                   .HostMemory("weight_decay")
+                   .HostMemory("learning_rate")
+                   .HostMemory("beta1")
+                   .HostMemory("beta2")
+                   .HostMemory("beta1_power")
+                   .HostMemory("beta2_power")
+                   .HostMemory("epsilon")
+                   .HostMemory("gradient_factor")
+                   .HostMemory("clip_value")
+                   .HostMemory("clip_norm"))
 
 }  // namespace
 }  // namespace tf_ls

@@ -50,6 +50,10 @@ class DeviceContext<Cpu> {
   template <typename T>
   void PrepareWeights(const std::vector<FloatWeights>&) {}
   void Bring(std::initializer_list<HostNumbers>) {}
+  template <typename T>
+  T Fetch(const T* value) {
+    return *value;
+  }
   void Copy(const void* from, size_t bytes, void* to);
   void Clear(void* to, size_t bytes);
 

@@ -144,10 +144,10 @@ class CrossEntropyGradOp : public DeviceKernel<Device> {
   float label_smoothing_;
 };
 
-TF_LS_REGISTER_PENDING("LSCrossEntropy", CrossEntropyOp,
-                       .HostMemory("labels").HostMemory("label_weights"))
-TF_LS_REGISTER_PENDING("LSCrossEntropyGrad", CrossEntropyGradOp,
-                       .HostMemory("labels").HostMemory("label_weights"))
+TF_LS_REGISTER_FOR_FLOATS("LSCrossEntropy", CrossEntropyOp,
+                          .HostMemory("labels").HostMemory("label_weights"))
+TF_LS_REGISTER_FOR_FLOATS("LSCrossEntropyGrad", CrossEntropyGradOp,
+                          .HostMemory("labels").HostMemory("label_weights"))
 
 }  // namespace
 }  // namespace tf_ls

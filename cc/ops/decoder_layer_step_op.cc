@@ -272,10 +272,10 @@ class DecoderLayerStepGradOp : public DeviceKernel<Device> {
   LayerOptions options_;
 };
 
-TF_LS_REGISTER_PENDING("LSDecoderLayerStep", DecoderLayerStepOp,
-                       .HostMemory("memory_lengths").HostMemory("memory_lag"))
-TF_LS_REGISTER_PENDING("LSDecoderLayerStepGrad", DecoderLayerStepGradOp,
-                       .HostMemory("memory_lengths").HostMemory("memory_lag"))
+TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayerStep", DecoderLayerStepOp,
+                          .HostMemory("memory_lengths").HostMemory("memory_lag"))
+TF_LS_REGISTER_FOR_FLOATS("LSDecoderLayerStepGrad", DecoderLayerStepGradOp,
+                          .HostMemory("memory_lengths").HostMemory("memory_lag"))
 
 }  // namespace
 }  // namespace tf_ls

@@ -58,14 +58,6 @@ class DeviceKernel : public tensorflow::OpKernel {
   TF_LS_REGISTER_ON_CPU(name, .TypeConstraint<type>("T") constraints, kernel<::tf_ls::Cpu, type>) \
   TF_LS_REGISTER_ON_GPU(name, .TypeConstraint<type>("T") constraints, kernel<::tf_ls::Gpu, type>)
 
-#define TF_LS_REGISTER_PENDING(name, kernel, constraints)                               \
-  TF_LS_REGISTER_ON_CPU(name, .TypeConstraint<float>("T") constraints,                  \
-                        kernel<::tf_ls::Cpu, float>)                                    \
-  TF_LS_REGISTER_ON_CPU(name, .TypeConstraint<Eigen::half>("T") constraints,            \
-                        kernel<::tf_ls::Cpu, Eigen::half>)                              \
-  TF_LS_REGISTER_ON_CPU(name, .TypeConstraint<::tensorflow::bfloat16>("T") constraints, \
-                        kernel<::tf_ls::Cpu, ::tensorflow::bfloat16>)
-
 #define TF_LS_REGISTER_FOR_FLOATS(name, kernel, constraints)       \
   TF_LS_REGISTER_FOR_FLOAT(name, kernel, float, constraints)       \
   TF_LS_REGISTER_FOR_FLOAT(name, kernel, Eigen::half, constraints) \

@@ -372,12 +372,12 @@ using EmbeddingOfInt64Grad = EmbeddingGradOp<Device, int64_t, TensorType>;
 #define TF_LS_EMBEDDING_OF(id)                                                                     \
   .TypeConstraint<id>("I").HostMemory("ids").HostMemory("indices").HostMemory("start").HostMemory( \
       "seed")
-TF_LS_REGISTER_PENDING("LSEmbedding", EmbeddingOfInt32, TF_LS_EMBEDDING_OF(int32_t))
-TF_LS_REGISTER_PENDING("LSEmbedding", EmbeddingOfInt64, TF_LS_EMBEDDING_OF(int64_t))
-TF_LS_REGISTER_PENDING("LSEmbeddingGrad", EmbeddingOfInt32Grad,
-                       TF_LS_EMBEDDING_OF(int32_t).HostMemory("rows"))
-TF_LS_REGISTER_PENDING("LSEmbeddingGrad", EmbeddingOfInt64Grad,
-                       TF_LS_EMBEDDING_OF(int64_t).HostMemory("rows"))
+TF_LS_REGISTER_FOR_FLOATS("LSEmbedding", EmbeddingOfInt32, TF_LS_EMBEDDING_OF(int32_t))
+TF_LS_REGISTER_FOR_FLOATS("LSEmbedding", EmbeddingOfInt64, TF_LS_EMBEDDING_OF(int64_t))
+TF_LS_REGISTER_FOR_FLOATS("LSEmbeddingGrad", EmbeddingOfInt32Grad,
+                          TF_LS_EMBEDDING_OF(int32_t).HostMemory("rows"))
+TF_LS_REGISTER_FOR_FLOATS("LSEmbeddingGrad", EmbeddingOfInt64Grad,
+                          TF_LS_EMBEDDING_OF(int64_t).HostMemory("rows"))
 #undef TF_LS_EMBEDDING_OF
 
 }  // namespace

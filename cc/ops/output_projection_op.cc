@@ -120,9 +120,9 @@ class OutputProjectionGradOp : public DeviceKernel<Device> {
   }
 };
 
-TF_LS_REGISTER_PENDING("LSOutputProjection", OutputProjectionOp,
-                       .HostMemory("indices").HostMemory("batch_and_length"))
-TF_LS_REGISTER_PENDING("LSOutputProjectionGrad", OutputProjectionGradOp, .HostMemory("indices"))
+TF_LS_REGISTER_FOR_FLOATS("LSOutputProjection", OutputProjectionOp,
+                          .HostMemory("indices").HostMemory("batch_and_length"))
+TF_LS_REGISTER_FOR_FLOATS("LSOutputProjectionGrad", OutputProjectionGradOp, .HostMemory("indices"))
 
 }  // namespace
 }  // namespace tf_ls

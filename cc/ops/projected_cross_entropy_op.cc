@@ -1,9 +1,8 @@
-#include <algorithm>
-#include <cmath>
 #include <vector>
 
-#include "cc/kernels/cast.h"
+#include "cc/kernels/loss_factor.h"
 #include "cc/kernels/projected_cross_entropy.h"
+#include "cc/kernels/scale.h"
 #include "cc/ops/cross_entropy_inputs.h"
 #include "cc/ops/device_kernel.h"
 #include "cc/ops/projection_inputs.h"
@@ -110,6 +109,13 @@ struct Inputs {
                        smoothing);
   }
 
+  // Targets where kernels on `device` read them; the shape's indices go there too.
+  template <typename Device>
+  CrossEntropyTargets Bring(DeviceContext<Device>* device) {
+    device->Bring({{&shape.indices, shape.rows}});
+    return labels.Bring(device);
+  }
+
   Status CheckIndicesDiffer() const {
     std::vector<bool> taken(shape.positions, false);
     for (int64_t i = 0; i < shape.rows; ++i) {
@@ -164,15 +170,14 @@ class ProjectedCrossEntropyOp : public DeviceKernel<Device> {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, label_shape, &losses));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, label_shape, &nlls));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(2, {save_reserve_ ? bytes : 0}, &reserve));
-    const std::vector<float> ones(inputs.shape.positions, 1.0f);
-    const std::vector<float> zeros(inputs.shape.positions, 0.0f);
+    const CrossEntropyTargets targets = inputs.Bring(device);
     const ProjectionGradient gradient =
-        SumGradient(inputs.shape, bias, reserve->data()).Of(ones.data(), zeros.data());
+        SumGradient(inputs.shape, bias, reserve->data()).Of(nullptr, nullptr);
     ProjectedCrossEntropy<T>(
-        device->device(), inputs.shape, inputs.labels.targets(),
-        device->template Read<T>(context->input(0)), device->Float(context->input(2)),
-        bias ? device->Float(inputs.bias[0]) : nullptr, losses->flat<float>().data(),
-        nlls->flat<float>().data(), save_reserve_ ? &gradient : nullptr);
+        device->device(), inputs.shape, targets, device->template Read<T>(context->input(0)),
+        device->Float(context->input(2)), bias ? device->Float(inputs.bias[0]) : nullptr,
+        losses->flat<float>().data(), nlls->flat<float>().data(),
+        save_reserve_ ? &gradient : nullptr);
     return Status();
   }
 
@@ -180,21 +185,6 @@ class ProjectedCrossEntropyOp : public DeviceKernel<Device> {
   float label_smoothing_;
   bool save_reserve_;
 };
-
-// The number that all losses which count are multiplied by, if there is one: then the gradient is
-// that of their sum times it.
-bool HasFactor(const Inputs& inputs, const float* dlosses, const float* dnlls, float* factor) {
-  bool found = false;
-  *factor = 0.0f;
-  for (int64_t i = 0; i < inputs.shape.rows; ++i) {
-    const int32_t position = inputs.shape.indices[i];
-    if (position < 0 || inputs.labels.targets().weights[position] == 0.0f) continue;
-    if (!found) *factor = dlosses[position];
-    found = true;
-    if (dlosses[position] != *factor || dnlls[position] != 0.0f) return false;
-  }
-  return std::isfinite(*factor);
-}
 
 template <typename Device, typename TensorType>
 class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
@@ -221,21 +211,27 @@ class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
     TF_LS_RETURN_IF_ERROR(CheckShape(dnlls, labels.shape(), "dnlls"));
     const int64_t bytes = SumGradient(inputs.shape, bias, nullptr).bytes;
     void* kept = reserve.data();
-    float factor = 1.0f;
     if (reserve.NumElements() > 0) TF_LS_RETURN_IF_ERROR(CheckShape(reserve, {bytes}, "reserve"));
     const float* const dlosses_data = dlosses.flat<float>().data();
     const float* const dnlls_data = dnlls.flat<float>().data();
-    if (reserve.NumElements() == 0 || !HasFactor(inputs, dlosses_data, dnlls_data, &factor)) {
-      Arena* const arena = device->device().arena;
-      kept = arena->Allocate<unsigned char>(bytes);
-      factor = 1.0f;
+    const CrossEntropyTargets targets = inputs.Bring(device);
+    Arena* const arena = device->device().arena;
+    LossFactor found = {};
+    if (reserve.NumElements() > 0) {
+      auto* const on_device = arena->template Allocate<LossFactor>(1);
+      FindLossFactor(device->device(), inputs.shape, targets, dlosses_data, dnlls_data, on_device);
+      found = device->Fetch(on_device);
+    }
+    const float factor = found.exists ? found.value : 1.0f;
+    if (!found.exists) {
+      kept = arena->template Allocate<unsigned char>(bytes);
       const ProjectionGradient gradient =
           SumGradient(inputs.shape, bias, kept).Of(dlosses_data, dnlls_data);
-      ProjectedCrossEntropy<T>(device->device(), inputs.shape, inputs.labels.targets(),
-                               device->template Read<T>(x), device->Float(weights),
+      ProjectedCrossEntropy<T>(device->device(), inputs.shape, targets, device->template Read<T>(x),
+                               device->Float(weights),
                                bias ? device->Float(inputs.bias[0]) : nullptr,
-                               arena->Allocate<float>(inputs.shape.positions),
-                               arena->Allocate<float>(inputs.shape.positions), &gradient);
+                               arena->template Allocate<float>(inputs.shape.positions),
+                               arena->template Allocate<float>(inputs.shape.positions), &gradient);
     }
     Tensor *dx, *dweights, *dbias;
     OpOutputList biases;
@@ -258,8 +254,10 @@ class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
   float label_smoothing_;
 };
 
-TF_LS_REGISTER_PENDING("LSProjectedCrossEntropy", ProjectedCrossEntropyOp, )
-TF_LS_REGISTER_PENDING("LSProjectedCrossEntropyGrad", ProjectedCrossEntropyGradOp, )
+TF_LS_REGISTER_FOR_FLOATS("LSProjectedCrossEntropy", ProjectedCrossEntropyOp,
+                          .HostMemory("indices").HostMemory("labels").HostMemory("label_weights"))
+TF_LS_REGISTER_FOR_FLOATS("LSProjectedCrossEntropyGrad", ProjectedCrossEntropyGradOp,
+                          .HostMemory("indices").HostMemory("labels").HostMemory("label_weights"))
 
 }  // namespace
 }  // namespace tf_ls

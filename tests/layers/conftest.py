@@ -9,7 +9,7 @@ import tensorflow as tf
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from devices import device  # noqa: E402, F401
+from devices import device  # noqa: F401
 
 
 @pytest.fixture(autouse=True)

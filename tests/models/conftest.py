@@ -5,4 +5,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from devices import device  # noqa: E402, F401
+from devices import device  # noqa: F401

@@ -33,6 +33,15 @@ class Library:
         return operations
 
     @functools.cached_property
+    def device_types(self) -> list[str]:
+        """The kinds of devices that the operations run on: "CPU", and "GPU" if built for it."""
+        from tensorflow.python.framework import kernels
+
+        self._operations  # noqa: B018  registers them
+        registered = kernels.get_registered_kernels_for_op("LSEncoderLayer").kernel
+        return sorted({kernel.device_type for kernel in registered})
+
+    @functools.cached_property
     def _operations(self) -> ModuleType:
         """Loads the library.
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tf_ls.ops.library import library
+
 AMSGRAD = "it has no amsgrad"
 
 
@@ -18,6 +20,6 @@ def why_not(variables: Sequence[tf.Variable]) -> str | None:
     if len(devices) > 1:
         return f"variables must be on one device, they are on {' and '.join(devices)}"
     for device in devices:
-        if tf.DeviceSpec.from_string(device).device_type != "CPU":
-            return f"it runs on the CPU, variables are on {device}"
+        if tf.DeviceSpec.from_string(device).device_type not in library.device_types:
+            return f"this tf_ls was built for {' and '.join(library.device_types)}, but variables are on {device}"
     return None
