@@ -48,8 +48,8 @@ class CachedAttentionBlock {
         batch_(batch),
         cached_(cached),
         added_(added),
-        queries_(batch, added),
-        keys_(batch, cached + added),
+        queries_(device, batch, added),
+        keys_(device, batch, cached + added),
         shape_{options.num_heads, options.head_size(), queries_.view(),
                keys_.view(),      /*causal=*/true,     kNoLag},
         residual_(device, options, weights.norm, DropoutSite::kSelfAttentionOutput, rows()) {}
@@ -108,8 +108,8 @@ class CachedAttentionBlock {
   const int64_t batch_;
   const int64_t cached_;
   const int64_t added_;
-  const EqualSentences queries_;
-  const EqualSentences keys_;
+  const EqualSentences<Device> queries_;
+  const EqualSentences<Device> keys_;
   const AttentionShape shape_;
   const Residual<Device, T> residual_;
 };

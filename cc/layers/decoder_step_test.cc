@@ -3,14 +3,17 @@
 #include <algorithm>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cc/layers/decoder_layer.h"
 #include "cc/layers/encoder_layer.h"
 #include "cc/testing/closeness.h"
+#include "cc/testing/device_ragged.h"
+#include "cc/testing/device_weights.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/layer_weights.h"
 #include "cc/testing/ragged.h"
-#include "cc/testing/test_cpu.h"
 #include "cc/testing/tiny_options.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
@@ -20,11 +23,13 @@ namespace {
 
 using test::Close;
 using test::Convert;
+using test::DeviceRagged;
+using test::DeviceWeights;
 using test::Identical;
 using test::LayerWeights;
 using test::Ragged;
 using test::Random;
-using test::TestCpu;
+using test::Testing;
 using test::TinyDecoderOptions;
 using test::Unwritten;
 using test::Value;
@@ -32,6 +37,7 @@ using test::Value;
 constexpr int64_t kBatch = 3;
 constexpr int64_t kLength = 6;
 constexpr int64_t kMemoryLength = 4;
+const std::vector<int32_t> kMemoryLengths = {4, 1, 3};
 
 // rows[batch, length, n] from `first`, `count` of each sentence.
 template <typename T>
@@ -45,195 +51,201 @@ std::vector<T> Slice(const std::vector<T>& rows, int64_t n, int64_t first, int64
   return slice;
 }
 
+// Matrix products of one row and of many may add in another order, and the half types round between
+// all steps of the layer.
 template <typename T>
+constexpr double kTolerance = std::is_same<T, float>::value     ? 1e-5
+                              : std::is_same<T, float16>::value ? 5e-3
+                                                                : 2e-2;
+// Some gradients are small sums of large numbers.
+template <typename T>
+constexpr double kGradientTolerance = std::is_same<T, float>::value     ? 1e-5
+                                      : std::is_same<T, float16>::value ? 1e-2
+                                                                        : 6e-2;
+
+template <typename DeviceAndType>
 class DecoderStepTest : public ::testing::Test {
  protected:
-  // Matrix products of one row and of many may add in another order.
-  static constexpr double kTolerance = std::is_same<T, float>::value ? 1e-5 : 2e-2;
-  // Some gradients are small sums of large numbers.
-  static constexpr double kGradientTolerance = std::is_same<T, float>::value ? 1e-5 : 6e-2;
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  using Step = DecoderStep<Device, T>;
+  template <typename U>
+  using OnDevice = typename Testing<Device>::template Numbers<U>;
 
-  DecoderStepTest() : memory_lengths_{4, 1, 3} {}
+  // Keys and values on the host.
+  struct Cache {
+    std::vector<T> keys, values;
+  };
+
+  // Keys and values in the device's memory.
+  struct DeviceCache {
+    explicit DeviceCache(const Cache& cache) : keys(cache.keys), values(cache.values) {}
+    explicit DeviceCache(int64_t size) : keys(Unwritten<T>(size)), values(Unwritten<T>(size)) {}
+
+    KeysAndValues<const T*> view() const { return {keys.data(), values.data()}; }
+    KeysAndValues<T*> mutable_view() { return {keys.data(), values.data()}; }
+    Cache host() const { return {keys.host(), values.host()}; }
+
+    OnDevice<T> keys, values;
+  };
+
+  struct Problem {
+    Problem(const LayerOptions& options, const std::vector<int64_t>& steps, int64_t lag)
+        : options(options),
+          steps(steps),
+          lag(lag),
+          weights(LayerWeights::Random(options, 10)),
+          x(Random<T>(kBatch * kLength * options.hidden_size, 1)),
+          memory(Random<T>(kBatch * kMemoryLength * options.memory_size, 2)),
+          dy(Random<T>(x.size(), 3)) {}
+
+    bool has_memory() const { return options.memory_size > 0; }
+    int64_t n() const { return options.hidden_size; }
+    int64_t memory_rows() const { return has_memory() ? kBatch * kMemoryLength : 0; }
+
+    const LayerOptions options;
+    const std::vector<int64_t> steps;  // numbers of positions
+    const int64_t lag;
+    const LayerWeights weights;
+    const std::vector<T> x, memory, dy;
+  };
+
+  struct LayerResult {
+    std::vector<T> y, dx, dmemory;
+    std::vector<std::vector<float>> gradient;
+  };
 
   // The whole layer on all positions at once.
-  std::vector<T> RunLayer(const LayerOptions& options, const LayerWeights& weights,
-                          const std::vector<T>& x, const std::vector<T>& memory, int64_t lag) {
+  LayerResult RunLayer(const Problem& p) {
     const Ragged sentences(std::vector<int32_t>(kBatch, kLength));
-    const Ragged memory_sentences(std::vector<int32_t>(kBatch, kMemoryLength), memory_lengths_);
+    const Ragged memory_sentences(std::vector<int32_t>(kBatch, kMemoryLength), kMemoryLengths);
+    const DeviceRagged<Device> rows(sentences), memory_rows(memory_sentences);
+    const DeviceWeights<Device> weights(p.weights);
+    DeviceWeights<Device> gradient(LayerWeights::Unwritten(p.options));
+    const OnDevice<T> x(p.x), memory(p.memory), dy(p.dy);
+    OnDevice<T> y(Unwritten<T>(p.x.size())), dx(Unwritten<T>(p.x.size()));
+    OnDevice<T> dmemory(Unwritten<T>(p.memory.size()));
     const auto pointers = weights.pointers();
-    auto y = Unwritten<T>(x.size());
-    HeapArena arena;
-    const auto run = [&](const auto& layer) {
-      layer.Forward(x.data(), arena.Allocate<unsigned char>(layer.ReserveBytes()), y.data());
+    const auto run = [&](const auto& layer, auto... dmemory) {
+      OnDevice<unsigned char> reserve(std::vector<unsigned char>(layer.ReserveBytes()));
+      layer.Forward(x.data(), reserve.data(), y.data());
+      layer.Backward(x.data(), reserve.data(), dy.data(), dx.data(), dmemory...,
+                     gradient.mutable_pointers().data());
     };
-    if (options.memory_size > 0) {
-      run(DecoderLayer<Cpu, T>(cpu_, options, sentences.view(),
-                               {memory.data(), memory_sentences.view(), lag}, pointers.data()));
+    if (p.has_memory()) {
+      run(DecoderLayer<Device, T>(device_, p.options, rows.view(),
+                                  {memory.data(), memory_rows.view(), p.lag}, pointers.data()),
+          dmemory.data());
     } else {
-      run(EncoderLayer<Cpu, T>(cpu_, options, sentences.view(), pointers.data()));
+      run(EncoderLayer<Device, T>(device_, p.options, rows.view(), pointers.data()));
     }
-    return y;
+    return {y.host(), dx.host(), dmemory.host(), gradient.host()};
   }
 
-  // Compares steps of the given numbers of positions with the whole layer.
-  void Check(const LayerOptions& options, const std::vector<int64_t>& steps, int64_t lag = kNoLag) {
-    const int64_t n = options.hidden_size;
-    const LayerWeights weights = LayerWeights::Random(options, 10);
+  // Compares steps with the whole layer, and if told to the sum of their gradients, from the last
+  // to the first, with the whole layer's.
+  void Check(const Problem& p, bool gradients = false) {
+    const int64_t n = p.n();
+    const LayerResult expected = RunLayer(p);
+    const DeviceWeights<Device> weights(p.weights);
     const auto pointers = weights.pointers();
-    const auto x = Random<T>(kBatch * kLength * n, 1);
-    const auto memory = Random<T>(kBatch * kMemoryLength * options.memory_size, 2);
-    const auto expected = RunLayer(options, weights, x, memory, lag);
-
-    std::vector<T> memory_keys, memory_values;
-    if (options.memory_size > 0)
-      ProjectMemory(options, weights, memory, &memory_keys, &memory_values);
-    std::vector<T> keys, values;
-    int64_t position = 0;
-    for (const int64_t added : steps) {
-      SCOPED_TRACE(std::to_string(added) + " positions behind " + std::to_string(position));
-      auto new_keys = Unwritten<T>(kBatch * (position + added) * n);
-      auto new_values = new_keys;
-      auto y = Unwritten<T>(kBatch * added * n);
-      const auto projected = Projected(memory_keys, memory_values, lag, position);
-      const DecoderStep<Cpu, T> step(cpu_, options, kBatch, position, added,
-                                     options.memory_size > 0 ? &projected : nullptr,
-                                     pointers.data());
-      const auto in = Slice(x, n, position, added);
-      step.Forward(in.data(), {keys.data(), values.data()}, {new_keys.data(), new_values.data()},
-                   y.data());
-      EXPECT_TRUE(Close(y, Slice(expected, n, position, added), kTolerance));
-      EXPECT_TRUE(Identical(Slice(new_keys, n, 0, position), keys)) << "keeps the keys before";
-      EXPECT_TRUE(Identical(Slice(new_values, n, 0, position), values));
-      keys = new_keys;
-      values = new_values;
-      position += added;
-    }
-  }
-
-  // Sums the gradients of steps of the given numbers of positions, from the last to the first, and
-  // compares them with the whole layer's.
-  void CheckGradient(const LayerOptions& options, const std::vector<int64_t>& steps,
-                     int64_t lag = kNoLag) {
-    const int64_t n = options.hidden_size;
-    const LayerWeights weights = LayerWeights::Random(options, 10);
-    const auto pointers = weights.pointers();
-    const auto x = Random<T>(kBatch * kLength * n, 1);
-    const auto memory = Random<T>(kBatch * kMemoryLength * options.memory_size, 2);
-    const auto dy = Random<T>(x.size(), 3);
-    const bool has_memory = options.memory_size > 0;
-    std::vector<T> memory_keys, memory_values;
-    if (has_memory) ProjectMemory(options, weights, memory, &memory_keys, &memory_values);
-
-    // Forward, keeping every cache.
-    std::vector<std::vector<T>> keys(1), values(1);
+    const DeviceCache memory(ProjectMemory(p, weights));
+    const OnDevice<int32_t> memory_lengths(kMemoryLengths);
     std::vector<int64_t> positions = {0};
     const auto make_step = [&](size_t i, const auto& run) {
-      const auto projected = Projected(memory_keys, memory_values, lag, positions[i]);
-      run(DecoderStep<Cpu, T>(cpu_, options, kBatch, positions[i], steps[i],
-                              has_memory ? &projected : nullptr, pointers.data()));
+      const ProjectedMemory<T> projected = {memory.view(), kMemoryLength, memory_lengths.data(),
+                                            p.lag == kNoLag ? kNoLag : p.lag + positions[i]};
+      run(Step(device_, p.options, kBatch, positions[i], p.steps[i],
+               p.has_memory() ? &projected : nullptr, pointers.data()));
     };
-    for (size_t i = 0; i < steps.size(); ++i) {
-      positions.push_back(positions[i] + steps[i]);
-      keys.push_back(Unwritten<T>(kBatch * positions[i + 1] * n));
-      values.push_back(keys.back());
-      auto y = Unwritten<T>(kBatch * steps[i] * n);
-      make_step(i, [&](const auto& step) {
-        step.Forward(Slice(x, n, positions[i], steps[i]).data(), {keys[i].data(), values[i].data()},
-                     {keys[i + 1].data(), values[i + 1].data()}, y.data());
+
+    // Forward, keeping every cache.
+    std::vector<DeviceCache> caches = {DeviceCache(Cache())};
+    for (size_t i = 0; i < p.steps.size(); ++i) {
+      SCOPED_TRACE(std::to_string(p.steps[i]) + " positions behind " +
+                   std::to_string(positions[i]));
+      positions.push_back(positions[i] + p.steps[i]);
+      const OnDevice<T> x(Slice(p.x, n, positions[i], p.steps[i]));
+      OnDevice<T> y(Unwritten<T>(kBatch * p.steps[i] * n));
+      DeviceCache grown(kBatch * positions[i + 1] * n);
+      make_step(i, [&](const Step& step) {
+        step.Forward(x.data(), caches[i].view(), grown.mutable_view(), y.data());
       });
+      EXPECT_TRUE(Close(y.host(), Slice(expected.y, n, positions[i], p.steps[i]), kTolerance<T>));
+      const Cache before = caches[i].host(), after = grown.host();
+      EXPECT_TRUE(Identical(Slice(after.keys, n, 0, positions[i]), before.keys))
+          << "keeps the keys before";
+      EXPECT_TRUE(Identical(Slice(after.values, n, 0, positions[i]), before.values));
+      caches.push_back(std::move(grown));
     }
+    if (!gradients) return;
 
     // Backward. Nobody uses the last caches.
-    std::vector<T> dkeys(x.size()), dvalues(x.size());
-    std::vector<double> dmemory_keys(memory_keys.size()), dmemory_values(memory_keys.size());
-    auto gradient = LayerWeights::Random(options, 0).Widened();
+    Cache dcache = {std::vector<T>(p.x.size()), std::vector<T>(p.x.size())};
+    std::vector<double> dmemory_keys(p.memory_rows() * n), dmemory_values(dmemory_keys);
+    auto gradient = p.weights.Widened();
     for (auto& tensor : gradient) std::fill(tensor.begin(), tensor.end(), 0.0);
-    const auto expected = RunLayerGradient(options, weights, x, memory, lag, dy);
-    for (size_t i = steps.size(); i-- > 0;) {
-      auto dcache_keys = Unwritten<T>(kBatch * positions[i] * n);
-      auto dcache_values = dcache_keys;
-      auto dx = Unwritten<T>(kBatch * steps[i] * n);
-      auto step_dmemory_keys = Unwritten<T>(memory_keys.size());
-      auto step_dmemory_values = step_dmemory_keys;
-      auto step_gradient = LayerWeights::Unwritten(options);
-      make_step(i, [&](const auto& step) {
-        step.Backward(Slice(x, n, positions[i], steps[i]).data(),
-                      {keys[i].data(), values[i].data()},
-                      Slice(dy, n, positions[i], steps[i]).data(), {dkeys.data(), dvalues.data()},
-                      dx.data(), {dcache_keys.data(), dcache_values.data()},
-                      {step_dmemory_keys.data(), step_dmemory_values.data()},
+    for (size_t i = p.steps.size(); i-- > 0;) {
+      const OnDevice<T> x(Slice(p.x, n, positions[i], p.steps[i]));
+      const OnDevice<T> dy(Slice(p.dy, n, positions[i], p.steps[i]));
+      const DeviceCache dall(dcache);
+      OnDevice<T> dx(Unwritten<T>(kBatch * p.steps[i] * n));
+      DeviceCache dbefore(kBatch * positions[i] * n), dmemory(dmemory_keys.size());
+      DeviceWeights<Device> step_gradient(LayerWeights::Unwritten(p.options));
+      make_step(i, [&](const Step& step) {
+        step.Backward(x.data(), caches[i].view(), dy.data(), dall.view(), dx.data(),
+                      dbefore.mutable_view(), dmemory.mutable_view(),
                       step_gradient.mutable_pointers().data());
       });
-      EXPECT_TRUE(Close(dx, Slice(expected.dx, n, positions[i], steps[i]), kGradientTolerance))
+      EXPECT_TRUE(
+          Close(dx.host(), Slice(expected.dx, n, positions[i], p.steps[i]), kGradientTolerance<T>))
           << "of x, from position " << positions[i];
-      Sum(step_dmemory_keys, &dmemory_keys);
-      Sum(step_dmemory_values, &dmemory_values);
-      for (size_t j = 0; j < gradient.size(); ++j) Sum(step_gradient.tensors()[j], &gradient[j]);
-      dkeys = dcache_keys;
-      dvalues = dcache_values;
+      Sum(dmemory.keys.host(), &dmemory_keys);
+      Sum(dmemory.values.host(), &dmemory_values);
+      const auto tensors = step_gradient.host();
+      for (size_t j = 0; j < gradient.size(); ++j) Sum(tensors[j], &gradient[j]);
+      dcache = dbefore.host();
     }
-    if (has_memory) {
+    if (p.has_memory()) {
       // The projection, which is outside of the steps.
       std::vector<T> dkv;
-      for (int64_t i = 0; i < kBatch * kMemoryLength; ++i) {
+      for (int64_t i = 0; i < p.memory_rows(); ++i) {
         for (const auto* part : {&dmemory_keys, &dmemory_values}) {
           const std::vector<double> row(part->begin() + i * n, part->begin() + (i + 1) * n);
           for (const T value : Convert<T>(row)) dkv.push_back(value);
         }
       }
-      auto dmemory = Unwritten<T>(memory.size());
-      auto kernel = Unwritten<float>(options.memory_size * 2 * n);
-      auto bias = Unwritten<float>(2 * n);
-      const auto cross = CrossAttentionWeights<const float*>::From(pointers.data() + 6);
-      DenseGradient<Cpu, T>(cpu_, cross.kv, options.memory_size, 2 * n, memory.data(), dkv.data(),
-                            kBatch * kMemoryLength, dmemory.data(), {kernel.data(), bias.data()});
-      EXPECT_TRUE(Close(dmemory, expected.dmemory, kGradientTolerance)) << "of the memory";
-      Sum(kernel, &gradient[10]);
-      Sum(bias, &gradient[11]);
+      const OnDevice<T> data(p.memory), dprojected(dkv);
+      OnDevice<T> dmemory(Unwritten<T>(p.memory.size()));
+      OnDevice<float> kernel(Unwritten<float>(p.options.memory_size * 2 * n));
+      OnDevice<float> bias(Unwritten<float>(2 * n));
+      DenseGradient<Device, T>(device_, Cross(pointers).kv, p.options.memory_size, 2 * n,
+                               data.data(), dprojected.data(), p.memory_rows(), dmemory.data(),
+                               {kernel.data(), bias.data()});
+      EXPECT_TRUE(Close(dmemory.host(), expected.dmemory, kGradientTolerance<T>))
+          << "of the memory";
+      Sum(kernel.host(), &gradient[kKvKernel]);
+      Sum(bias.host(), &gradient[kKvKernel + 1]);
     }
     for (size_t j = 0; j < gradient.size(); ++j) {
-      EXPECT_TRUE(Close(gradient[j], expected.gradient.tensors()[j], kGradientTolerance))
+      EXPECT_TRUE(Close(gradient[j], expected.gradient[j], kGradientTolerance<T>))
           << "of weight " << j;
     }
   }
 
-  struct Gradients {
-    std::vector<T> dx, dmemory;
-    LayerWeights gradient;
-  };
-
-  Gradients RunLayerGradient(const LayerOptions& options, const LayerWeights& weights,
-                             const std::vector<T>& x, const std::vector<T>& memory, int64_t lag,
-                             const std::vector<T>& dy) {
-    const Ragged sentences(std::vector<int32_t>(kBatch, kLength));
-    const Ragged memory_sentences(std::vector<int32_t>(kBatch, kMemoryLength), memory_lengths_);
-    const auto pointers = weights.pointers();
-    Gradients result{Unwritten<T>(x.size()), Unwritten<T>(memory.size()),
-                     LayerWeights::Unwritten(options)};
-    HeapArena arena;
-    auto y = Unwritten<T>(x.size());
-    const auto run = [&](const auto& layer, auto... dmemory) {
-      auto* const reserve = arena.Allocate<unsigned char>(layer.ReserveBytes());
-      layer.Forward(x.data(), reserve, y.data());
-      layer.Backward(x.data(), reserve, dy.data(), result.dx.data(), dmemory...,
-                     result.gradient.mutable_pointers().data());
-    };
-    if (options.memory_size > 0) {
-      run(DecoderLayer<Cpu, T>(cpu_, options, sentences.view(),
-                               {memory.data(), memory_sentences.view(), lag}, pointers.data()),
-          result.dmemory.data());
-    } else {
-      run(EncoderLayer<Cpu, T>(cpu_, options, sentences.view(), pointers.data()));
-    }
-    return result;
+  void Check(const LayerOptions& options, const std::vector<int64_t>& steps, int64_t lag = kNoLag) {
+    Check(Problem(options, steps, lag));
+  }
+  void CheckGradient(const LayerOptions& options, const std::vector<int64_t>& steps,
+                     int64_t lag = kNoLag) {
+    Check(Problem(options, steps, lag), /*gradients=*/true);
   }
 
-  ProjectedMemory<T> Projected(const std::vector<T>& keys, const std::vector<T>& values,
-                               int64_t lag, int64_t position) const {
-    return {{keys.data(), values.data()},
-            kMemoryLength,
-            memory_lengths_.data(),
-            lag == kNoLag ? kNoLag : lag + position};
+ private:
+  static constexpr int kKvKernel = 10;  // among a decoder layer's weights
+
+  static CrossAttentionWeights<const float*> Cross(const std::vector<const float*>& weights) {
+    return CrossAttentionWeights<const float*>::From(weights.data() + 6);
   }
 
   template <typename U>
@@ -241,27 +253,27 @@ class DecoderStepTest : public ::testing::Test {
     for (size_t i = 0; i < from.size(); ++i) (*to)[i] += Value(from[i]);
   }
 
-  void ProjectMemory(const LayerOptions& options, const LayerWeights& weights,
-                     const std::vector<T>& memory, std::vector<T>* keys, std::vector<T>* values) {
-    const int64_t n = options.hidden_size;
-    const int64_t rows = kBatch * kMemoryLength;
-    const auto pointers = weights.pointers();
-    const auto cross = CrossAttentionWeights<const float*>::From(pointers.data() + 6);
-    std::vector<T> kv(rows * 2 * n);
-    Dense<Cpu, T>(cpu_, cross.kv, options.memory_size, 2 * n, memory.data(), rows, kv.data());
-    for (int64_t i = 0; i < rows; ++i) {
-      const auto row = kv.begin() + i * 2 * n;
-      keys->insert(keys->end(), row, row + n);
-      values->insert(values->end(), row + n, row + 2 * n);
+  Cache ProjectMemory(const Problem& p, const DeviceWeights<Device>& weights) {
+    if (!p.has_memory()) return {};
+    const int64_t n = p.n();
+    const OnDevice<T> memory(p.memory);
+    OnDevice<T> projected(Unwritten<T>(p.memory_rows() * 2 * n));
+    Dense<Device, T>(device_, Cross(weights.pointers()).kv, p.options.memory_size, 2 * n,
+                     memory.data(), p.memory_rows(), projected.data());
+    const std::vector<T> kv = projected.host();
+    Cache cache;
+    for (auto row = kv.begin(); row != kv.end(); row += 2 * n) {
+      cache.keys.insert(cache.keys.end(), row, row + n);
+      cache.values.insert(cache.values.end(), row + n, row + 2 * n);
     }
+    return cache;
   }
 
-  const TestCpu cpu_;
-  const std::vector<int32_t> memory_lengths_;
+  const typename Testing<Device>::Instance test_device_;
+  const Device& device_ = test_device_;
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(DecoderStepTest, Types);
+TYPED_TEST_SUITE(DecoderStepTest, test::DeviceTypes);
 
 const std::vector<int64_t> kOneByOne(kLength, 1);
 

@@ -2,25 +2,30 @@
 #define TF_LS_CC_LAYERS_EQUAL_SENTENCES_H_
 
 #include <cstdint>
-#include <vector>
 
 #include "cc/kernels/attention.h"
+#include "cc/kernels/equal_offsets.h"
 
 namespace tf_ls {
 
-// Sentences of equal length, one behind the other.
+// Sentences of equal length, one behind the other, in the device's memory: its arena's.
+template <typename Device>
 class EqualSentences {
  public:
-  EqualSentences(int64_t count, int64_t length)
-      : offsets_(count + 1), lengths_(count, length), count_(count) {
-    for (int64_t i = 0; i <= count; ++i) offsets_[i] = i * length;
+  EqualSentences(const Device& device, int64_t count, int64_t length)
+      : offsets_(device.arena->template Allocate<int32_t>(count + 1)),
+        lengths_(device.arena->template Allocate<int32_t>(count)),
+        count_(count),
+        length_(length) {
+    EqualOffsets(device, count, length, offsets_, lengths_);
   }
-  Sentences view() const { return {offsets_.data(), lengths_.data(), count_, offsets_.back()}; }
+  Sentences view() const { return {offsets_, lengths_, count_, count_ * length_}; }
 
  private:
-  std::vector<int32_t> offsets_;
-  std::vector<int32_t> lengths_;
+  int32_t* const offsets_;
+  int32_t* const lengths_;
   const int64_t count_;
+  const int64_t length_;
 };
 
 }  // namespace tf_ls

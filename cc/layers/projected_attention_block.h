@@ -49,8 +49,8 @@ class ProjectedAttentionBlock {
         hidden_(options.hidden_size),
         memory_size_(options.memory_size),
         rows_(batch * added),
-        queries_(batch, added),
-        keys_(batch, memory.length),
+        queries_(device, batch, added),
+        keys_(device, batch, memory.length),
         shape_{options.num_heads, options.head_size(),
                queries_.view(),   {keys_.view().offsets, memory.lengths, batch, keys_.view().rows},
                /*causal=*/false,  memory.lag},
@@ -93,8 +93,8 @@ class ProjectedAttentionBlock {
   const int64_t hidden_;
   const int64_t memory_size_;
   const int64_t rows_;
-  const EqualSentences queries_;
-  const EqualSentences keys_;
+  const EqualSentences<Device> queries_;
+  const EqualSentences<Device> keys_;
   const AttentionShape shape_;
   const Residual<Device, T> residual_;
 };

@@ -26,6 +26,7 @@ struct On {
   using Type = T;
 };
 
+// The device itself is for what knows one type only.
 #ifdef TF_LS_TEST_GPU
 using TestedDevice = Gpu;
 using DeviceTypes = ::testing::Types<On<Gpu, float>, On<Gpu, float16>, On<Gpu, bfloat16>>;
