@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 
 namespace tf_ls {
 
@@ -29,7 +30,7 @@ struct AdamOptions {
 // A variable of `size` numbers, its moments, and its gradient: as many numbers or, if it
 // is sparse, row_count rows of row_size. Row i belongs to row indices[i] of the variable, rows of
 // the same index add up, and elsewhere the gradient is zero. Moments decay and variables move there
-// too.
+// too. Indices are in range; on the GPU, that is seen to there.
 struct AdamVariable {
   float* variable;
   float* m;
@@ -61,6 +62,16 @@ struct AdamVariable {
 // threads.
 void Adam(const Cpu& cpu, const AdamOptions& options, const std::vector<AdamVariable>& variables,
           bool* finite, float* norm);
+// On the GPU all that the variables point to is in its memory, and so are `finite`, `norm` and
+// `bad_row`; nobody waits for them. *bad_row: the first row whose index is out of range, counting
+// the rows of all sparse gradients one behind the other, or -1 if there is none. If there is one,
+// nothing is updated, and *finite and *norm are those of the other rows. So with a sparse gradient
+// one has to read *bad_row, later, to tell of the error; without any it may be null.
+//
+// Four launches, and one for every 70 variables; with sparse gradients, whose rows are sorted by
+// index, some ten more.
+void Adam(const Gpu& gpu, const AdamOptions& options, const std::vector<AdamVariable>& variables,
+          bool* finite, float* norm, int64_t* bad_row);
 
 }  // namespace tf_ls
 

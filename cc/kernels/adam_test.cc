@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "cc/testing/closeness.h"
-#include "cc/testing/test_cpu.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -17,7 +19,8 @@ using test::Close;
 using test::Convert;
 using test::Identical;
 using test::Random;
-using test::TestCpu;
+using test::TestedDevice;
+using test::Testing;
 
 constexpr float kInfinity = std::numeric_limits<float>::infinity();
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
@@ -72,18 +75,92 @@ struct Outcome {
   std::vector<Numbers<float>> numbers;
   bool finite = false;
   float norm = kNaN;
+  int64_t bad_row = -1;  // as the GPU tells of it
 };
 
-Outcome Step(std::vector<Numbers<float>> numbers, const AdamOptions& options, int threads = 2) {
+template <typename T>
+using OnDevice = Testing<TestedDevice>::Numbers<T>;
+
+// Numbers in the device's memory, behind `shift` others that nobody is to touch.
+class Shifted {
+ public:
+  Shifted(const std::vector<float>& numbers, int64_t shift)
+      : shift_(shift), memory_(Behind(shift, numbers)) {}
+
+  float* data() { return memory_.data() + shift_; }
+  std::vector<float> host() const {
+    const std::vector<float> all = memory_.host();
+    EXPECT_EQ(std::count(all.begin(), all.begin() + shift_, kGuard), shift_);
+    return {all.begin() + shift_, all.end()};
+  }
+
+ private:
+  static constexpr float kGuard = 1234.5f;
+
+  static std::vector<float> Behind(int64_t shift, const std::vector<float>& numbers) {
+    std::vector<float> all(shift, kGuard);
+    all.insert(all.end(), numbers.begin(), numbers.end());
+    return all;
+  }
+
+  const int64_t shift_;
+  OnDevice<float> memory_;
+};
+
+// Numbers in the device's memory.
+struct DeviceNumbers {
+  DeviceNumbers(const Numbers<float>& n, int64_t shift)
+      : variable(n.variable, shift),
+        m(n.m, shift),
+        v(n.v, shift),
+        gradient(n.gradient, shift),
+        indices(n.indices) {}
+
+  Shifted variable, m, v, gradient;
+  OnDevice<int64_t> indices;
+};
+
+#ifdef TF_LS_TEST_GPU
+void RunAdam(const Gpu& gpu, const AdamOptions& options, const std::vector<AdamVariable>& variables,
+             bool* finite, float* norm, int64_t* bad_row) {
+  Adam(gpu, options, variables, finite, norm, bad_row);
+}
+#else
+void RunAdam(const Cpu& cpu, const AdamOptions& options, const std::vector<AdamVariable>& variables,
+             bool* finite, float* norm, int64_t* /*bad_row*/) {
+  Adam(cpu, options, variables, finite, norm);
+}
+#endif
+
+Outcome Step(std::vector<Numbers<float>> numbers, const AdamOptions& options, int threads = 2,
+             int64_t shift = 0) {
   Outcome outcome;
   outcome.numbers = std::move(numbers);
+  std::vector<DeviceNumbers> on_device;
+  on_device.reserve(outcome.numbers.size());
   std::vector<AdamVariable> variables;
-  for (Numbers<float>& n : outcome.numbers) {
-    variables.push_back({n.variable.data(), n.m.data(), n.v.data(), n.size(), n.weight_decay,
-                         n.gradient.data(), n.sparse, n.indices.data(),
+  for (const Numbers<float>& n : outcome.numbers) {
+    on_device.emplace_back(n, shift);
+    DeviceNumbers& d = on_device.back();
+    variables.push_back({d.variable.data(), d.m.data(), d.v.data(), n.size(), n.weight_decay,
+                         d.gradient.data(), n.sparse, d.indices.data(),
                          static_cast<int64_t>(n.indices.size()), n.row_size});
   }
-  Adam(TestCpu(threads), options, variables, &outcome.finite, &outcome.norm);
+  OnDevice<unsigned char> finite({7});
+  OnDevice<float> norm({kNaN});
+  OnDevice<int64_t> bad_row({-1});
+  const Testing<TestedDevice>::Instance device(threads);
+  RunAdam(device, options, variables, reinterpret_cast<bool*>(finite.data()), norm.data(),
+          bad_row.data());
+  for (size_t i = 0; i < on_device.size(); ++i) {
+    outcome.numbers[i].variable = on_device[i].variable.host();
+    outcome.numbers[i].m = on_device[i].m.host();
+    outcome.numbers[i].v = on_device[i].v.host();
+  }
+  EXPECT_LE(finite.host()[0], 1);
+  outcome.finite = finite.host()[0] != 0;
+  outcome.norm = norm.host()[0];
+  outcome.bad_row = bad_row.host()[0];
   return outcome;
 }
 
@@ -140,12 +217,13 @@ AdamOptions Options() {
   return options;
 }
 
-void ExpectLikeReference(const AdamOptions& options) {
-  const std::vector<Numbers<float>> before = Mixed();
-  const Outcome after = Step(before, options);
+void ExpectLikeReference(const AdamOptions& options,
+                         const std::vector<Numbers<float>>& before = Mixed(), int64_t shift = 0) {
+  const Outcome after = Step(before, options, /*threads=*/2, shift);
   std::vector<Numbers<double>> expected = InDouble(before);
   const double norm = Reference(options, &expected);
   EXPECT_TRUE(after.finite);
+  EXPECT_EQ(after.bad_row, -1);
   EXPECT_NEAR(after.norm / norm, 1.0, 1e-6);
   for (size_t i = 0; i < before.size(); ++i) {
     EXPECT_TRUE(Close(after.numbers[i].variable, expected[i].variable)) << "variable " << i;
@@ -169,6 +247,35 @@ TEST(AdamTest, TakesTheFirstStep) {
   options.beta1_power = options.beta1;
   options.beta2_power = options.beta2;
   ExpectLikeReference(options);
+}
+
+// Vectors of numbers may not be read there at once.
+TEST(AdamTest, TakesNumbersAtAnyAddress) {
+  AdamOptions options = Options();
+  for (const double norm : {1.0, double{kInfinity}}) {
+    options.clip_norm = norm;
+    for (const int64_t shift : {1, 2, 3}) ExpectLikeReference(options, Mixed(), shift);
+  }
+}
+
+TEST(AdamTest, TakesManyVariables) {
+  std::vector<Numbers<float>> many;
+  for (int i = 0; i < 300; ++i) {
+    many.push_back(i % 3 == 0 ? Sparse(5, 1 + i % 8, {4, i % 5, 4}, i) : Dense(1 + i % 7, i));
+  }
+  AdamOptions options = Options();
+  ExpectLikeReference(options, many);
+  options.clip_norm = 0.5;
+  for (const bool each : {false, true}) {
+    options.clip_each = each;
+    ExpectLikeReference(options, many);
+  }
+}
+
+TEST(AdamTest, TakesManyRowsOfFewIndices) {
+  std::vector<int64_t> indices;
+  for (int64_t i = 0; i < 20000; ++i) indices.push_back(i * i % 7919 % 700);
+  ExpectLikeReference(Options(), {Sparse(1000, 8, indices, 1), Sparse(701, 3, indices, 2)});
 }
 
 TEST(AdamTest, ScalesGradients) {
@@ -294,6 +401,58 @@ TEST(AdamTest, TakesTheNormOfTheLargestNumbers) {
   Reference(options, &expected);
   EXPECT_TRUE(Close(after.numbers[0].variable, expected[0].variable));
 }
+
+#ifdef TF_LS_TEST_GPU
+// Where only the GPU sees the indices.
+TEST(AdamTest, UpdatesNothingAndNamesTheFirstRowWhoseIndexIsOutOfRange) {
+  for (const int64_t bad : {int64_t{-1}, int64_t{1000}, INT64_MAX, INT64_MIN}) {
+    for (const bool skip_nonfinite : {false, true}) {
+      std::vector<Numbers<float>> before = Mixed();
+      before[5].indices[4] = bad;
+      before[5].indices[6] = bad;
+      before[7].indices[1] = 5000;
+      AdamOptions options = Options();
+      options.skip_nonfinite = skip_nonfinite;
+      Outcome after = Step(before, options);
+      EXPECT_EQ(after.bad_row, 4);
+      ExpectUntouched(after, before);
+
+      // The others make finite and norm.
+      std::vector<Numbers<double>> others = InDouble(before);
+      for (const auto& row : {std::pair<int, int>{5, 4}, {5, 6}, {7, 1}}) {
+        Numbers<double>& n = others[row.first];
+        const auto start = n.gradient.begin() + row.second * n.row_size;
+        std::fill(start, start + n.row_size, 0.0);
+        n.indices[row.second] = 0;
+        before[row.first].gradient[row.second * n.row_size] = kInfinity;
+      }
+      EXPECT_NEAR(after.norm / Reference(options, &others), 1.0, 1e-6);
+      EXPECT_TRUE(Step(before, options).finite);
+
+      before[5].indices = {3, 999, 3, 0, 500, 3, 999};
+      after = Step(before, options);
+      EXPECT_EQ(after.bad_row, 7 + 2 + 1) << "rows of all sparse gradients count";
+      EXPECT_FALSE(after.finite);
+    }
+  }
+}
+
+TEST(AdamTest, NeedsSomewhereToNameARowOnlyIfThereAreAny) {
+  const test::TestGpu gpu;
+  DeviceNumbers dense(Dense(5, 1), 0), sparse(Sparse(2, 3, {1}, 1), 0);
+  OnDevice<unsigned char> finite({7});
+  OnDevice<float> norm({kNaN});
+  const auto run = [&](const AdamVariable& variable) {
+    Adam(gpu, Options(), {variable}, reinterpret_cast<bool*>(finite.data()), norm.data(),
+         /*bad_row=*/nullptr);
+  };
+  run({dense.variable.data(), dense.m.data(), dense.v.data(), 5, 0.0f, dense.gradient.data()});
+  EXPECT_EQ(finite.host()[0], 1);
+  EXPECT_THROW(run({sparse.variable.data(), sparse.m.data(), sparse.v.data(), 6, 0.0f,
+                    sparse.gradient.data(), true, sparse.indices.data(), 1, 3}),
+               std::invalid_argument);
+}
+#endif
 
 TEST(AdamTest, TakesNoVariables) {
   const Outcome after = Step({}, Options());

@@ -1,5 +1,5 @@
-// Times the kernels that work on rows, in float16 on the current GPU, and sets the bytes that they
-// must move against what a large copy moves in the same time:
+// Times the kernels that work on rows, in float16, and a step of Adam on the current GPU, and sets
+// the bytes that they must move against what a large copy moves in the same time:
 //
 //   bazel run //cc/kernels:gpu_kernels_benchmark
 //
@@ -11,16 +11,21 @@
 #include <cuda_runtime_api.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstdio>
 #include <functional>
+#include <memory>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "cc/core/arena.h"
 #include "cc/core/float16.h"
 #include "cc/core/gpu.h"
 #include "cc/kernels/activation.h"
+#include "cc/kernels/adam.h"
 #include "cc/kernels/append_rows.h"
 #include "cc/kernels/column_sum.h"
 #include "cc/kernels/dropout.h"
@@ -266,6 +271,99 @@ class Problem {
   const GpuNumbers<int32_t> indices_;
 };
 
+// A step of Adam on the variables of a Transformer of the base size.
+class AdamProblem {
+ public:
+  explicit AdamProblem(const Gpu& gpu) : gpu_(gpu), indices_(Indices()) {
+    constexpr int64_t h = 512, f = 2048;
+    const std::vector<int64_t> attention = {h, h, 3 * h * h, 3 * h, h * h, h};
+    const std::vector<int64_t> cross = {h, h, h * h, h, 2 * h * h, 2 * h, h * h, h};
+    const std::vector<int64_t> ffn = {h, h, h * f, f, f * h, h};
+    std::vector<int64_t> sizes = {kRows * h, kRows * h};
+    for (int layer = 0; layer < 12; ++layer) {
+      sizes.insert(sizes.end(), attention.begin(), attention.end());
+      if (layer >= 6) sizes.insert(sizes.end(), cross.begin(), cross.end());
+      sizes.insert(sizes.end(), ffn.begin(), ffn.end());
+    }
+    for (const int64_t size : sizes) {
+      total_ += size;
+      AdamVariable variable = {};
+      float** const targets[] = {&variable.variable, &variable.m, &variable.v};
+      for (float** const target : targets) *target = New(size);
+      variable.gradient = New(size);
+      variable.size = size;
+      variables_.push_back(variable);
+    }
+  }
+
+  void Print(Benchmark* benchmark, double bytes_per_us) {
+    const double all = 28.0 * total_;
+    // The first table's gradient by rows instead.
+    const double sparse = all + 4.0 * 512 * (kTokens - kRows);
+    const double tokens = 4.0 * 512 * kTokens;
+    const std::tuple<const char*, bool, bool, double> cases[] = {
+        {"Adam", false, false, all},
+        {"..., gradients read beforehand", true, false, all + 4.0 * total_},
+        {"..., one of them sparse", false, true, sparse},
+        {"..., both", true, true, sparse + 4.0 * (total_ - 512 * kRows) + tokens},
+    };
+    std::printf("%.1f M numbers in %zu variables, float32\n", total_ / 1e6, variables_.size());
+    for (const auto& [name, beforehand, is_sparse, bytes] : cases) {
+      AdamOptions options;
+      options.skip_nonfinite = beforehand;
+      std::vector<AdamVariable> variables = variables_;
+      if (is_sparse) {
+        variables[0].sparse = true;
+        variables[0].indices = indices_.data();
+        variables[0].row_count = kTokens;
+        variables[0].row_size = 512;
+      }
+      const double us = benchmark->Time(1, [&](int64_t) {
+        Adam(gpu_, options, variables, reinterpret_cast<bool*>(finite_.data()), norm_.data(),
+             bad_row_.data());
+      });
+      std::printf("%-32s %8.1f us %6.0f GB/s %3.0f%%\n", name, us, bytes / us / 1e3,
+                  100.0 * bytes / us / bytes_per_us);
+    }
+  }
+
+ private:
+  static constexpr int64_t kRows = 16000;   // of each table
+  static constexpr int64_t kTokens = 4096;  // rows of a sparse gradient
+
+  static std::vector<int64_t> Indices() {
+    std::vector<int64_t> indices;
+    for (int64_t i = 0; i < kTokens; ++i) indices.push_back(i * i % 7919 % kRows);
+    return indices;
+  }
+
+  // Positive numbers, as moments of the second order are.
+  float* New(int64_t size) {
+    static const auto numbers = [] {
+      auto numbers = test::Random<float>(int64_t{1} << 20, 1, 0.1);
+      for (float& x : numbers) x = std::fabs(x);
+      return numbers;
+    }();
+    memory_.push_back(AllocateGpu(size * sizeof(float)));
+    float* const start = static_cast<float*>(memory_.back().get());
+    for (int64_t i = 0; i < size; i += numbers.size()) {
+      CheckCuda(cudaMemcpy(start + i, numbers.data(),
+                           std::min<int64_t>(numbers.size(), size - i) * sizeof(float),
+                           cudaMemcpyHostToDevice));
+    }
+    return start;
+  }
+
+  const Gpu& gpu_;
+  int64_t total_ = 0;
+  std::vector<GpuMemory> memory_;
+  std::vector<AdamVariable> variables_;
+  const GpuNumbers<int64_t> indices_;
+  GpuNumbers<unsigned char> finite_{{0}};
+  GpuNumbers<float> norm_{{0.0f}};
+  GpuNumbers<int64_t> bad_row_{{0}};
+};
+
 void Run() {
   Benchmark benchmark;
   cudaDeviceProp properties;
@@ -280,6 +378,8 @@ void Run() {
   const double bytes_per_us = 2.0 * kCopyBytes / copy_us;
   std::printf("%s, %d MiB of second-level cache; copying 1 GiB moves %.0f GB/s\n", properties.name,
               properties.l2CacheSize >> 20, bytes_per_us / 1e3);
+
+  AdamProblem(benchmark.gpu()).Print(&benchmark, bytes_per_us);
 
   const std::pair<int64_t, int64_t> sizes[] = {{4096, 512}, {4096, 2048}, {8192, 1024}};
   std::vector<std::string> lines;
