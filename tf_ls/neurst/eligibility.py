@@ -13,6 +13,7 @@ from neurst.utils import compat
 
 import tf_ls
 from tf_ls.ops.layer_attributes import ACTIVATIONS
+from tf_ls.ops.library import library
 
 _reported: set[str] = set()
 _stock_reason: str | None = None
@@ -79,6 +80,8 @@ def compute_dtype() -> tf.DType:
 def _why_not(stack: tf.keras.layers.Layer) -> str | None:
     if _stock_reason is not None:
         return _stock_reason
+    if tf.config.list_logical_devices("GPU") and "GPU" not in library.device_types:
+        return "this tf_ls was built without CUDA, and TensorFlow computes on a GPU"
     params = stack.get_config()
     if QuantLayer.enable_quant:
         return "quantization-aware training is enabled"

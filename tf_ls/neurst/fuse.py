@@ -19,6 +19,7 @@ def install() -> None:
     from neurst.layers.decoders.transformer_decoder import TransformerDecoder
     from neurst.layers.encoders.transformer_encoder import TransformerEncoder
     from neurst.models.encoder_decoder_model import EncoderDecoderModel
+    from neurst.training import training_utils
 
     from tf_ls.neurst import criterions, optimizers, packed_model, stacks
 
@@ -35,6 +36,9 @@ def install() -> None:
     criterions.register()
     _replace(SequenceGeneratorSavedmodel, "run", _make_export)
     optimizers.register()
+    training_utils.handle_fp16_and_distributed_optimizer = optimizers.make_optimizer_handler(
+        training_utils.handle_fp16_and_distributed_optimizer
+    )
 
 
 def _make_export(stock_run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -9,6 +10,7 @@ from neurst.utils.registry import REGISTRIED_CLS2ALIAS, REGISTRIES
 
 from tf_ls.neurst.eligibility import report_stock
 from tf_ls.optimizers import LSAdam
+from tf_ls.optimizers.loss_scale import LSLossScaleOptimizer
 
 _KIND = "optimizer"
 
@@ -35,6 +37,20 @@ class Adam(LSAdam):
 
     def _refuse(self, reason: str) -> None:
         report_stock("Adam", reason)
+
+
+def make_optimizer_handler(stock):
+    """`handle_fp16_and_distributed_optimizer`, whose loss scaling LSAdam does itself."""
+
+    @functools.wraps(stock)
+    def handle(optimizer, *args: Any, **kwargs: Any):
+        handled = stock(optimizer, *args, **kwargs)
+        keras = tf.keras.mixed_precision.LossScaleOptimizer
+        if type(handled) is keras and isinstance(optimizer, LSAdam) and not optimizer.amsgrad:
+            handled.__class__ = LSLossScaleOptimizer
+        return handled
+
+    return handle
 
 
 def register() -> None:

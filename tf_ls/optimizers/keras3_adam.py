@@ -26,7 +26,7 @@ class LSAdam(tf.keras.optimizers.Adam):
 
     Raises:
         NotImplementedError: at construction if amsgrad is set; at the first step if variables are
-            not float32, not on one device, or on another device than a CPU, and inside of a
+            not float32, not on one device, or on one that tf_ls was not built for, and inside of a
             function that XLA compiles.
     """
 

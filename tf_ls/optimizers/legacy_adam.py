@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 
 from tf_ls.ops.adam import Gradient, adam
+from tf_ls.optimizers import loss_scale
 from tf_ls.optimizers.support import AMSGRAD, why_not
 
 _INFINITY = float("inf")
@@ -35,7 +37,7 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
 
     Raises:
         NotImplementedError: at construction if amsgrad is set; at the first step if variables are
-            not float32, not on one device, or on another device than a CPU, and inside of a
+            not float32, not on one device, or on one that tf_ls was not built for, and inside of a
             function that XLA compiles.
     """
 
@@ -55,12 +57,23 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
             raise ValueError(f"weight_decay must not be negative, got {weight_decay}")
         self.weight_decay = weight_decay
         self._no_decay: list[str] = []
+        self._loss_scale = None
+        self._gradients_are_scaled = False
         if amsgrad:
             self._refuse(AMSGRAD)
 
     def exclude_from_weight_decay(self, var_names: Sequence[str]) -> None:
         """Lets variables be whose name contains one of these regular expressions."""
         self._no_decay = list(var_names)
+
+    @contextlib.contextmanager
+    def scaled_by(self, loss_scale: Any, gradients_are_scaled: bool) -> Iterator[None]:
+        """Within it steps are skipped, and the scale adapts, as LSLossScaleOptimizer describes."""
+        self._loss_scale, self._gradients_are_scaled = loss_scale, gradients_are_scaled
+        try:
+            yield
+        finally:
+            self._loss_scale = None
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
@@ -72,7 +85,8 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
         """Called where one operation cannot do what Adam does; Adam does it if this returns."""
         raise NotImplementedError(f"{type(self).__name__} cannot do this: {reason}.")
 
-    def _can_fuse(self, variables: Sequence[tf.Variable]) -> bool:
+    def can_fuse(self, variables: Sequence[tf.Variable]) -> bool:
+        """Whether one operation can do a step on these variables; refuses if not."""
         reason = AMSGRAD if self.amsgrad else why_not(variables)
         if self.clipnorm is not None and self.global_clipnorm is not None:
             reason = "it clips by clipnorm or by global_clipnorm, not by both"
@@ -83,13 +97,13 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
     def _transform_gradients(self, grads_and_vars):
         # Either there are transformers or there is clipping, which the operation does.
         grads_and_vars = list(grads_and_vars)
-        if self.gradient_transformers or not self._can_fuse([v for _, v in grads_and_vars]):
+        if self.gradient_transformers or not self.can_fuse([v for _, v in grads_and_vars]):
             return super()._transform_gradients(grads_and_vars)
         return grads_and_vars
 
     def _distributed_apply(self, distribution, grads_and_vars, apply_state, name):
         gradients, variables = zip(*grads_and_vars)
-        if not self._can_fuse(variables):
+        if not self.can_fuse(variables):
             return super()._distributed_apply(distribution, grads_and_vars, apply_state, name)
         for gradient, variable in grads_and_vars:
             if variable.constraint is not None and isinstance(gradient, tf.IndexedSlices):
@@ -105,6 +119,10 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
         updates = distribution.extended.update(
             variables[0], step, args=(list(gradients),), group=False
         )
+        if self._loss_scale is not None:
+            # Gradients were summed over replicas before: all have seen the same.
+            finite = distribution.experimental_local_results(updates)[0]
+            updates = [updates, loss_scale.update(self._loss_scale, finite)]
         with tf.control_dependencies(tf.nest.flatten(updates)):
             constrained = [
                 distribution.extended.update(v, lambda v: v.assign(v.constraint(v)), group=False)
@@ -120,6 +138,9 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
 
     def _step(self, variables, gradients, coefficients) -> tf.Tensor:
         clip_norm = self.global_clipnorm if self.clipnorm is None else self.clipnorm
+        factor = 1.0
+        if self._loss_scale is not None and self._gradients_are_scaled:
+            factor = 1.0 / loss_scale.value_of(self._loss_scale)
         return adam(
             variables,
             [self.get_slot(v, "m") for v in variables],
@@ -132,10 +153,12 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
             beta_2_power=coefficients["beta_2_power"],
             epsilon=coefficients["epsilon"],
             weight_decay=[self._weight_decay_of(v) for v in variables],
+            gradient_factor=factor,
             clip_value=_INFINITY if self.clipvalue is None else self.clipvalue,
             clip_norm=_INFINITY if clip_norm is None else clip_norm,
             clip_each=self.clipnorm is not None,
-            skip_nonfinite=False,  # as Adam; a LossScaleOptimizer skips such steps itself
+            # As Adam, which updates with what it is given. Keras' LossScaleOptimizer skips steps.
+            skip_nonfinite=self._loss_scale is not None,
         ).finite
 
     def _weight_decay_of(self, variable: tf.Variable) -> float:

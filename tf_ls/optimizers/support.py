@@ -21,5 +21,6 @@ def why_not(variables: Sequence[tf.Variable]) -> str | None:
         return f"variables must be on one device, they are on {' and '.join(devices)}"
     for device in devices:
         if tf.DeviceSpec.from_string(device).device_type not in library.device_types:
-            return f"this tf_ls was built for {' and '.join(library.device_types)}, but variables are on {device}"
+            built_for = " and ".join(library.device_types)
+            return f"this tf_ls was built for {built_for}, but variables are on {device}"
     return None
