@@ -7,24 +7,19 @@ namespace tf_ls {
 namespace {
 
 using gpu::DropoutMask;
+using gpu::PowerOfTwo;
 
-// The special function unit's reciprocal and power of two, exact to 2 units in the last place;
-// numbers too small for a normal float32 become zero. Here they are factors of, or added to,
-// numbers around one. CUDA's own expf and division take four times the instructions for what is
-// below that, and instructions are what these kernels wait for.
+// The special function unit's reciprocal, as exact as its power of two. Here they are factors of,
+// or added to, numbers around one. CUDA's own expf and division take four times the instructions
+// for what is below that, and instructions are what these kernels wait for.
 __device__ float Reciprocal(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
 }
-__device__ float PowerOfTwo(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
 
 struct CudaMath {
-  static constexpr float kLog2E = 1.4426950409f;
+  static constexpr float kLog2E = gpu::kLog2E;
 
   __device__ static float Exp(float x) { return PowerOfTwo(kLog2E * x); }
   __device__ static float Tanh(float x) { return tanhf(x); }

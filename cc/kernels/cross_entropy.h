@@ -5,10 +5,12 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/gpu.h"
 
 namespace tf_ls {
 
-// What rows of logits are held against. A label stands for the distribution t that gives
+// What rows of logits are held against, labels and weights in the memory of the device. Who calls
+// checks the labels, on the host. A label stands for the distribution t that gives
 // 1 - smoothing to the label and smoothing / (vocab_size - 1) to each other word.
 struct CrossEntropyTargets {
   int64_t rows;
@@ -25,15 +27,23 @@ struct CrossEntropyTargets {
 // logits: [rows, V], losses and nlls: [rows]. statistics: [rows, 2], the largest logit and the sum
 // of exp(logit - largest), which the gradient reads again.
 //
-// Cost: reads the logits once, in pieces that stay in the first-level cache; one exponential each.
+// Cost: reads the logits once (the CPU in pieces that stay in the first-level cache); one
+// exponential each.
 template <typename T>
 void CrossEntropy(const Cpu& cpu, const CrossEntropyTargets& targets, const T* logits,
+                  float* losses, float* nlls, float* statistics);
+template <typename T>
+void CrossEntropy(const Gpu& gpu, const CrossEntropyTargets& targets, const T* logits,
                   float* losses, float* nlls, float* statistics);
 
 // dlogits = weight * (dloss * (softmax - t) + dnll * (softmax - label's one-hot)); zeros for rows
 // that do not count. dlogits may be logits. Cost: reads the logits and writes dlogits once.
 template <typename T>
 void CrossEntropyGradient(const Cpu& cpu, const CrossEntropyTargets& targets, const T* logits,
+                          const float* statistics, const float* dlosses, const float* dnlls,
+                          T* dlogits);
+template <typename T>
+void CrossEntropyGradient(const Gpu& gpu, const CrossEntropyTargets& targets, const T* logits,
                           const float* statistics, const float* dlosses, const float* dnlls,
                           T* dlogits);
 

@@ -8,23 +8,11 @@
 
 #include "cc/kernels/row_access.h"
 #include "cc/kernels/row_math.h"
+#include "cc/kernels/smoothed_label.h"
 
 // The cross entropy of one row of logits, for the kernels that are given them and those that make
 // them.
 namespace tf_ls {
-
-// The distribution that a label stands for.
-struct SmoothedLabel {
-  SmoothedLabel(float smoothing, int64_t vocab_size)
-      : confidence(1.0 - smoothing),
-        other(smoothing > 0.0f ? smoothing / static_cast<double>(vocab_size - 1) : 0.0),
-        // With NeurST's guard against log(0).
-        entropy(-confidence * std::log(confidence) - smoothing * std::log(other + 1e-20)) {}
-
-  double confidence;  // of the label
-  double other;       // of each other word
-  double entropy;
-};
 
 struct RowLoss {
   double loss, nll;

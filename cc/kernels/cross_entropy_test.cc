@@ -4,11 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "cc/testing/closeness.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/reference_cross_entropy.h"
-#include "cc/testing/test_cpu.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -20,15 +21,24 @@ using test::Close;
 using test::Identical;
 using test::Random;
 using test::ReferenceCrossEntropy;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
+// As large as numbers get, roughly.
 template <typename T>
+constexpr double kLarge = std::is_same<T, float16>::value ? 6e4 : 3e38;
+
+template <typename DeviceAndType>
 class CrossEntropyTest : public ::testing::Test {
  protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
+
   struct Problem {
     Problem(int64_t rows, int64_t vocab, float smoothing)
         : logits(Random<T>(rows * vocab, 1, 5.0)),
@@ -61,15 +71,33 @@ class CrossEntropyTest : public ::testing::Test {
     std::vector<T> dlogits;
   };
 
-  static Result Run(const Problem& p, int threads = 2) {
-    const TestCpu cpu(threads);
-    const int64_t rows = p.targets.rows;
-    Result result{Unwritten<float>(rows), Unwritten<float>(rows), Unwritten<float>(2 * rows),
-                  Unwritten<T>(p.logits.size())};
-    CrossEntropy(cpu, p.targets, p.logits.data(), result.losses.data(), result.nlls.data(),
-                 result.statistics.data());
-    CrossEntropyGradient(cpu, p.targets, p.logits.data(), result.statistics.data(),
-                         p.dlosses.data(), p.dnlls.data(), result.dlogits.data());
+  struct Options {
+    int threads = 2;
+    bool in_place = false;
+    int64_t shift = 0;  // how many numbers the logits begin behind the start of their memory
+  };
+
+  static Result Run(const Problem& p, const Options& options = {}) {
+    const typename Testing<Device>::Instance test_device(options.threads);
+    const Device& device = test_device;
+    const Numbers<int32_t> labels(p.labels);
+    const Numbers<float> weights(p.weights), dlosses(p.dlosses), dnlls(p.dnlls);
+    std::vector<T> shifted = Unwritten<T>(options.shift);
+    shifted.insert(shifted.end(), p.logits.begin(), p.logits.end());
+    Numbers<T> logits(shifted), dlogits(Unwritten<T>(p.logits.size()));
+    const CrossEntropyTargets targets{p.targets.rows, p.targets.vocab_size, labels.data(),
+                                      weights.data(), p.targets.smoothing};
+    Numbers<float> losses(Unwritten<float>(targets.rows)), nlls(Unwritten<float>(targets.rows));
+    Numbers<float> statistics(Unwritten<float>(2 * targets.rows));
+    T* const x = logits.data() + options.shift;
+    CrossEntropy<T>(device, targets, x, losses.data(), nlls.data(), statistics.data());
+    CrossEntropyGradient<T>(device, targets, x, statistics.data(), dlosses.data(), dnlls.data(),
+                            options.in_place ? x : dlogits.data());
+    Result result{losses.host(), nlls.host(), statistics.host(), dlogits.host()};
+    if (options.in_place) {
+      const std::vector<T> all = logits.host();
+      result.dlogits.assign(all.begin() + options.shift, all.end());
+    }
     return result;
   }
 
@@ -93,8 +121,7 @@ class CrossEntropyTest : public ::testing::Test {
   }
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(CrossEntropyTest, Types);
+TYPED_TEST_SUITE(CrossEntropyTest, test::DeviceTypes);
 
 TYPED_TEST(CrossEntropyTest, AgreesWithTheFormulas) {
   for (const int64_t rows : {1, 3, 65}) {
@@ -113,7 +140,7 @@ TYPED_TEST(CrossEntropyTest, TakesAQuarterOfAMillionWords) {
 TYPED_TEST(CrossEntropyTest, OfOneWordIsZero) {
   const auto result = TestFixture::Run({3, 1, 0.0f});
   for (const float x : result.losses) EXPECT_EQ(x, 0.0f);
-  for (const TypeParam x : result.dlogits) EXPECT_EQ(Value(x), 0.0);
+  for (const auto x : result.dlogits) EXPECT_EQ(Value(x), 0.0);
 }
 
 TYPED_TEST(CrossEntropyTest, DoesNotReadRowsThatDoNotCount) {
@@ -134,11 +161,28 @@ TYPED_TEST(CrossEntropyTest, WritesTheGradientOverTheLogits) {
   for (const int64_t vocab : {1, 33, 5000}) {
     typename TestFixture::Problem problem(6, vocab, 0.1f);
     problem.Ignore(4);
+    typename TestFixture::Options in_place;
+    in_place.in_place = true;
+    EXPECT_TRUE(
+        Identical(TestFixture::Run(problem, in_place).dlogits, TestFixture::Run(problem).dlogits));
+  }
+}
+
+TYPED_TEST(CrossEntropyTest, TakesLogitsFromAnywhereInMemory) {
+  for (const int64_t vocab : {2, 64, 2000}) {
+    typename TestFixture::Problem problem(3, vocab, 0.1f);
+    problem.Ignore(1);
     const auto expected = TestFixture::Run(problem);
-    CrossEntropyGradient(TestCpu(), problem.targets, problem.logits.data(),
-                         expected.statistics.data(), problem.dlosses.data(), problem.dnlls.data(),
-                         problem.logits.data());
-    EXPECT_TRUE(Identical(problem.logits, expected.dlogits));
+    for (const int64_t shift : {1, 3}) {
+      typename TestFixture::Options options;
+      options.shift = shift;
+      for (const bool in_place : {false, true}) {
+        options.in_place = in_place;
+        const auto result = TestFixture::Run(problem, options);
+        EXPECT_TRUE(Close(result.losses, expected.losses));
+        EXPECT_TRUE(Close(result.dlogits, expected.dlogits));
+      }
+    }
   }
 }
 
@@ -147,7 +191,7 @@ TYPED_TEST(CrossEntropyTest, TakesLogitsFarFromZero) {
   typename TestFixture::Problem near(3, 4100, 0.1f), far(3, 4100, 0.1f);
   for (int64_t i = 0; i < 3 * 4100; ++i) {
     Assign(512.0 * (i % 7), &near.logits[i]);
-    Assign(512.0 * (i % 7) - 57344.0, &far.logits[i]);  // exact in bfloat16 too
+    Assign(512.0 * (i % 7) - 57344.0, &far.logits[i]);  // exact in all types
   }
   const auto expected = TestFixture::Run(near);
   const auto result = TestFixture::Run(far);
@@ -156,9 +200,10 @@ TYPED_TEST(CrossEntropyTest, TakesLogitsFarFromZero) {
 }
 
 TYPED_TEST(CrossEntropyTest, OfEqualLogitsIsThatOfChance) {
-  for (const double value : {-3e38, -1.0, 0.0, 3e38}) {
+  constexpr double kMost = kLarge<typename TestFixture::T>;
+  for (const double value : {-kMost, -1.0, 0.0, kMost}) {
     typename TestFixture::Problem problem(2, 4100, 0.0f);
-    for (TypeParam& x : problem.logits) Assign(value, &x);
+    for (auto& x : problem.logits) Assign(value, &x);
     problem.weights = {1.0f, 2.0f};
     const auto result = TestFixture::Run(problem);
     EXPECT_NEAR(result.losses[0], std::log(4100.0), 1e-5);
@@ -201,14 +246,17 @@ TYPED_TEST(CrossEntropyTest, TakesLogitsOfMinusInfinity) {
     } else {
       EXPECT_EQ(result.losses[0], kInfinity);
     }
-    for (const TypeParam x : result.dlogits) EXPECT_TRUE(std::isfinite(Value(x)));
+    for (const auto x : result.dlogits) EXPECT_TRUE(std::isfinite(Value(x)));
   }
 }
 
 TYPED_TEST(CrossEntropyTest, DoesNotDependOnTheNumberOfThreads) {
   const typename TestFixture::Problem problem(200, 4000, 0.1f);
-  const auto one = TestFixture::Run(problem, 1);
-  const auto three = TestFixture::Run(problem, 3);
+  typename TestFixture::Options options;
+  options.threads = 1;
+  const auto one = TestFixture::Run(problem, options);
+  options.threads = 3;
+  const auto three = TestFixture::Run(problem, options);
   EXPECT_TRUE(Identical(one.losses, three.losses));
   EXPECT_TRUE(Identical(one.nlls, three.nlls));
   EXPECT_TRUE(Identical(one.dlogits, three.dlogits));

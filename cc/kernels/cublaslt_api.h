@@ -24,7 +24,9 @@ enum DataType : int { kFloat32 = 0, kFloat16 = 2, kBfloat16 = 14 };
 enum ComputeType : int { kComputeFloat32 = 68, kComputeTf32 = 77 };
 enum Operation : int32_t { kAsItIs = 0, kTransposed = 1 };
 enum Epilogue : int32_t { kNoEpilogue = 1, kBias = 4 };
+enum PointerMode : int32_t { kHostScalars = 0, kGpuScalars = 1 };
 enum MatmulAttribute : int {
+  kPointerMode = 2,
   kTransposeA = 3,
   kTransposeB = 4,
   kEpilogue = 7,

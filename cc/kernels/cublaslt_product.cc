@@ -64,20 +64,21 @@ uint32_t Alignment(const void* pointer) {
 // columns: d's rows are its columns, so that its first matrix is our second.
 class Plan {
  public:
-  Plan(Handle handle, const Product& product, uint32_t alignment_a, uint32_t alignment_b,
-       uint32_t alignment_d)
+  Plan(Handle handle, const Product& product, bool alpha_on_gpu, uint32_t alignment_a,
+       uint32_t alignment_b, uint32_t alignment_d)
       : handle_(handle), accumulate_(product.accumulate) {
     const Api& api = GetApi();
     void* object = nullptr;
     Check(api.MatmulDescCreate(&object, product.tf32 ? kComputeTf32 : kComputeFloat32, kFloat32),
           "describing a product");
     description_ = Object(object, {api.MatmulDescDestroy});
+    Set(kPointerMode, alpha_on_gpu ? kGpuScalars : kHostScalars);
     Set(kTransposeA, product.a_transposed ? kTransposed : kAsItIs);
     Set(kTransposeB, product.b_transposed ? kTransposed : kAsItIs);
     Set(kEpilogue, product.has_bias ? kBias : kNoEpilogue);
-    a_ = Layout(product.type, product.m, product.k, product.a_transposed);
-    b_ = Layout(product.type, product.k, product.n, product.b_transposed);
-    d_ = Layout(product.result_type, product.m, product.n, false);
+    a_ = Layout(product.type, product.m, product.k, product.a_transposed, 0);
+    b_ = Layout(product.type, product.k, product.n, product.b_transposed, product.b_stride);
+    d_ = Layout(product.result_type, product.m, product.n, false, product.d_stride);
 
     Check(api.MatmulPreferenceCreate(&object), "making a preference");
     const Object preference(object, {api.MatmulPreferenceDestroy});
@@ -101,15 +102,17 @@ class Plan {
   }
 
   // The library keeps the bias's address in the description: one call at a time.
-  void Run(const Gpu& gpu, const void* a, const void* b, const void* bias, void* d) {
+  void Run(const Gpu& gpu, const void* a, const void* b, const void* bias, void* d,
+           const AlphaOnGpu* alpha) {
     const ArenaScope scope(gpu.arena);
     const std::lock_guard<std::mutex> lock(mutex_);
     if (bias != nullptr) Set(kBiasPointer, bias);
-    const float one = 1.0f;
-    const float beta = accumulate_ ? 1.0f : 0.0f;
+    static constexpr AlphaOnGpu kOne = {1.0f, 0.0f, 1.0f};  // of the host
+    if (alpha == nullptr) alpha = &kOne;
+    const float* const beta = accumulate_ ? &alpha->one : &alpha->zero;
     void* const workspace = gpu.arena->Allocate<unsigned char>(workspace_bytes_);
-    Check(GetApi().Matmul(handle_, description_.get(), &one, a, a_.get(), b, b_.get(), &beta, d,
-                          d_.get(), d, d_.get(), &algorithm_, workspace, workspace_bytes_,
+    Check(GetApi().Matmul(handle_, description_.get(), &alpha->alpha, a, a_.get(), b, b_.get(),
+                          beta, d, d_.get(), d, d_.get(), &algorithm_, workspace, workspace_bytes_,
                           gpu.stream),
           "a product");
   }
@@ -121,10 +124,12 @@ class Plan {
           "describing a product");
   }
 
-  static Object Layout(DataType type, int64_t rows, int64_t columns, bool transposed) {
+  static Object Layout(DataType type, int64_t rows, int64_t columns, bool transposed,
+                       int64_t stride) {
     if (transposed) std::swap(rows, columns);
     void* object = nullptr;
-    Check(GetApi().MatrixLayoutCreate(&object, type, rows, columns, rows), "describing a matrix");
+    Check(GetApi().MatrixLayoutCreate(&object, type, rows, columns, stride == 0 ? rows : stride),
+          "describing a matrix");
     return Object(object, {GetApi().MatrixLayoutDestroy});
   }
 
@@ -142,19 +147,21 @@ class Plans {
  public:
   Plans() { Check(GetApi().Create(&handle_), "starting"); }
 
-  std::shared_ptr<Plan> Get(const Product& product, const void* a, const void* b, const void* d) {
-    const auto key = std::make_tuple(product.key(), Alignment(a), Alignment(b), Alignment(d));
+  std::shared_ptr<Plan> Get(const Product& product, bool alpha_on_gpu, const void* a, const void* b,
+                            const void* d) {
+    const Key key(product.key(), alpha_on_gpu, Alignment(a), Alignment(b), Alignment(d));
     const std::lock_guard<std::mutex> lock(mutex_);
     if (plans_.size() >= kMostPlans) plans_.clear();
     std::shared_ptr<Plan>& plan = plans_[key];
     if (plan == nullptr) {
-      plan = std::make_shared<Plan>(handle_, product, Alignment(a), Alignment(b), Alignment(d));
+      plan = std::make_shared<Plan>(handle_, product, alpha_on_gpu, Alignment(a), Alignment(b),
+                                    Alignment(d));
     }
     return plan;
   }
 
  private:
-  using Key = std::tuple<decltype(Product().key()), uint32_t, uint32_t, uint32_t>;
+  using Key = std::tuple<decltype(Product().key()), bool, uint32_t, uint32_t, uint32_t>;
 
   Handle handle_ = nullptr;
   std::mutex mutex_;
@@ -173,8 +180,8 @@ Plans& PlansOfCurrentGpu() {
 }  // namespace
 
 void Run(const Gpu& gpu, const Product& product, const void* a, const void* b, const void* bias,
-         void* d) {
-  PlansOfCurrentGpu().Get(product, a, b, d)->Run(gpu, a, b, bias, d);
+         void* d, const AlphaOnGpu* alpha) {
+  PlansOfCurrentGpu().Get(product, alpha != nullptr, a, b, d)->Run(gpu, a, b, bias, d, alpha);
 }
 
 }  // namespace cublaslt

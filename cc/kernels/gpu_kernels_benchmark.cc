@@ -1,5 +1,6 @@
-// Times the kernels that work on rows, in float16, and a step of Adam on the current GPU, and sets
-// the bytes that they must move against what a large copy moves in the same time:
+// Times the kernels that work on rows, in float16, the losses and a step of Adam on the current GPU,
+// and sets the bytes that they must move against what a large copy moves in the same time (and the
+// flops of the projected cross entropy against the time):
 //
 //   bazel run //cc/kernels:gpu_kernels_benchmark
 //
@@ -28,9 +29,13 @@
 #include "cc/kernels/adam.h"
 #include "cc/kernels/append_rows.h"
 #include "cc/kernels/column_sum.h"
+#include "cc/kernels/cross_entropy.h"
 #include "cc/kernels/dropout.h"
 #include "cc/kernels/layer_norm.h"
+#include "cc/kernels/loss_factor.h"
 #include "cc/kernels/pack.h"
+#include "cc/kernels/projected_cross_entropy.h"
+#include "cc/kernels/scale.h"
 #include "cc/testing/test_gpu.h"
 #include "cc/testing/values.h"
 
@@ -45,7 +50,7 @@ using test::GpuNumbers;
 constexpr int kReplays = 30;
 constexpr int64_t kRotatedBytes = 200
                                   << 20;  // of one tensor's sets; no GPU has half of it as cache
-constexpr int64_t kScratchBytes = 64 << 20;
+constexpr int64_t kScratchBytes = 512 << 20;
 
 // Scratch memory that is there before anything is timed.
 class BenchmarkArena : public Arena {
@@ -97,6 +102,7 @@ class Benchmark {
   double Time(int64_t sets, const std::function<void(int64_t)>& run) {
     cudaGraph_t graph;
     cudaGraphExec_t executable;
+    run(0);  // what libraries load at first use cannot be captured
     CheckCuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeGlobal));
     for (int64_t i = 0; i < sets; ++i) run(i);
     CheckCuda(cudaStreamEndCapture(stream_, &graph));
@@ -364,6 +370,104 @@ class AdamProblem {
   GpuNumbers<int64_t> bad_row_{{0}};
 };
 
+
+// Labels for rows of a vocabulary, all of which count, and a loss for each.
+class Labels {
+ public:
+  Labels(int64_t rows, int64_t vocab)
+      : labels_(Spread(rows, vocab)),
+        indices_(Spread(rows, rows)),
+        weights_(std::vector<float>(rows, 1.0f)),
+        gradients_(std::vector<float>(2 * rows, 0.5f)),
+        losses_(std::vector<float>(4 * rows)),
+        targets_{rows, vocab, labels_.data(), weights_.data(), 0.1f} {}
+
+  const CrossEntropyTargets& targets() const { return targets_; }
+  const int32_t* indices() const { return indices_.data(); }
+  const float* dlosses() const { return gradients_.data(); }
+  const float* dnlls() const { return gradients_.data() + targets_.rows; }
+  float* losses() { return losses_.data(); }
+  float* nlls() { return losses_.data() + targets_.rows; }
+  float* statistics() { return losses_.data() + 2 * targets_.rows; }
+
+ private:
+  // i * 7919 modulo `below`: a permutation if that is `count`, and no multiple of this prime.
+  static std::vector<int32_t> Spread(int64_t count, int64_t below) {
+    std::vector<int32_t> values;
+    for (int64_t i = 0; i < count; ++i) values.push_back(static_cast<int32_t>(i * 7919 % below));
+    return values;
+  }
+
+  const GpuNumbers<int32_t> labels_, indices_;
+  const GpuNumbers<float> weights_, gradients_;
+  GpuNumbers<float> losses_;
+  const CrossEntropyTargets targets_;
+};
+
+// Logits are many times the second-level cache.
+void TimeCrossEntropy(Benchmark* benchmark, int64_t rows, int64_t vocab, double bytes_per_us) {
+  const Gpu& gpu = benchmark->gpu();
+  const double size = sizeof(float16) * rows * vocab;
+  const GpuMemory memory = RandomGpu(2 * sizeof(float16) * rows * vocab);
+  auto* const logits = static_cast<float16*>(memory.get());
+  float16* const dlogits = logits + rows * vocab;
+  Labels labels(rows, vocab);
+  const auto forward = [&](int64_t) {
+    CrossEntropy(gpu, labels.targets(), logits, labels.losses(), labels.nlls(),
+                 labels.statistics());
+  };
+  const auto backward = [&](float16* to) {
+    return [&, to](int64_t) {
+      CrossEntropyGradient(gpu, labels.targets(), logits, labels.statistics(), labels.dlosses(),
+                           labels.dnlls(), to);
+    };
+  };
+  const Case cases[] = {{"CrossEntropy", size, forward},
+                        {"CrossEntropyGradient", 2 * size, backward(dlogits)},
+                        {"... in place", 2 * size, backward(logits)}};
+  for (const Case& timed : cases) {
+    const double us = benchmark->Time(1, timed.run);
+    std::printf("%-30s  %lld x %lld  %8.2f us %3.0f%%\n", timed.name.c_str(),
+                static_cast<long long>(rows), static_cast<long long>(vocab), us,
+                100.0 * timed.bytes / us / bytes_per_us);
+  }
+}
+
+void TimeProjectedCrossEntropy(Benchmark* benchmark, int64_t rows, int64_t hidden, int64_t vocab) {
+  const Gpu& gpu = benchmark->gpu();
+  Labels labels(rows, vocab);
+  const GpuNumbers<float16> x(test::Random<float16>(rows * hidden, 1));
+  const GpuNumbers<float> weights(test::Random<float>(vocab * hidden, 2, 0.1));
+  const GpuNumbers<float> bias(test::Random<float>(vocab, 3));
+  GpuNumbers<float> dx(test::Unwritten<float>(rows * hidden));
+  GpuNumbers<float> dweights(test::Unwritten<float>(vocab * hidden));
+  GpuNumbers<float> dbias(test::Unwritten<float>(vocab));
+  GpuNumbers<LossFactor> factor(std::vector<LossFactor>(1));
+  const OutputProjectionShape shape = {rows, hidden, vocab, rows, labels.indices()};
+  const ProjectionGradient gradient = {nullptr, nullptr, dx.data(), dweights.data(), dbias.data()};
+  for (const ProjectionGradient* wanted :
+       {&gradient, static_cast<const ProjectionGradient*>(nullptr)}) {
+    const double us = benchmark->Time(1, [&](int64_t) {
+      ProjectedCrossEntropy(gpu, shape, labels.targets(), x.data(), weights.data(), bias.data(),
+                            labels.losses(), labels.nlls(), wanted);
+    });
+    const double flops = (wanted == nullptr ? 2.0 : 6.0) * rows * hidden * vocab;
+    std::printf("%-30s  %lld x %lld x %lld  %8.2f us %4.0f TFLOP/s\n",
+                wanted == nullptr ? "ProjectedCrossEntropy" : "... and gradient",
+                static_cast<long long>(rows), static_cast<long long>(hidden),
+                static_cast<long long>(vocab), us, flops / us / 1e6);
+  }
+  std::printf("%-30s  %lld  %8.2f us\n", "FindLossFactor", static_cast<long long>(rows),
+              benchmark->Time(1, [&](int64_t) {
+                FindLossFactor(gpu, shape, labels.targets(), labels.dlosses(), labels.dnlls(),
+                               factor.data());
+              }));
+  std::printf("%-30s  %lld x %lld  %8.2f us\n", "Scale", static_cast<long long>(vocab),
+              static_cast<long long>(hidden), benchmark->Time(1, [&](int64_t) {
+                Scale(gpu, dweights.data(), vocab * hidden, 1.0f, dweights.data());
+              }));
+}
+
 void Run() {
   Benchmark benchmark;
   cudaDeviceProp properties;
@@ -404,6 +508,13 @@ void Run() {
   }
   std::printf("%s\n", head.c_str());
   for (const std::string& line : lines) std::printf("%s\n", line.c_str());
+
+  for (const int64_t vocab : {32000, 32001}) {
+    TimeCrossEntropy(&benchmark, 4096, vocab, bytes_per_us);
+  }
+  for (const int64_t hidden : {512, 1024}) {
+    TimeProjectedCrossEntropy(&benchmark, 4096, hidden, 32000);
+  }
 }
 
 }  // namespace

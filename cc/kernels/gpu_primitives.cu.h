@@ -36,6 +36,15 @@ __device__ inline float Widen(bfloat16 x) {
   return __uint_as_float(static_cast<unsigned>(x.bits) << 16);
 }
 
+// The special function unit's power of two, exact to 2 units in the last place; what is too small
+// for a normal float32 becomes zero. expf takes four times the instructions.
+__device__ inline float PowerOfTwo(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+constexpr float kLog2E = 1.4426950409f;
+
 template <typename T>
 __device__ T Narrow(float x);
 template <>
@@ -80,34 +89,35 @@ __device__ void StorePack(const float* from, T* to) {
   *reinterpret_cast<Pack<T, count>*>(to) = pack;
 }
 
-__device__ inline float WarpSum(float x) {
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(kAllLanes, x, offset);
-  return x;
-}
-__device__ inline float WarpMax(float x) {
-#pragma unroll
-  for (int offset = kWarp / 2; offset > 0; offset /= 2)
-    x = fmaxf(x, __shfl_xor_sync(kAllLanes, x, offset));
-  return x;
-}
-
-// The sum over a group of `threads` neighbouring threads of a block, which all get: a warp, or the
-// whole block.
-template <int threads>
-__device__ float GroupSum(float x) {
+// All values of a group of `threads` neighbouring threads of a block, a warp or the whole block,
+// combined by a function of two, always in the same order. Every thread gets the result.
+template <int threads, typename Combine>
+__device__ float GroupReduce(float x, const Combine& combine) {
   static_assert(threads % kWarp == 0 && threads <= 1024, "whole warps of one block");
-  x = WarpSum(x);
-  if constexpr (threads > kWarp) {
-    __shared__ float sums[threads / kWarp];
-    __syncthreads();  // somebody may still read the sums before
-    if (threadIdx.x % kWarp == 0) sums[threadIdx.x / kWarp] = x;
-    __syncthreads();
-    x = 0.0f;
 #pragma unroll
-    for (int i = 0; i < threads / kWarp; ++i) x += sums[i];
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) {
+    x = combine(x, __shfl_xor_sync(kAllLanes, x, offset));
+  }
+  if constexpr (threads > kWarp) {
+    __shared__ float values[threads / kWarp];
+    __syncthreads();  // somebody may still read the values before
+    if (threadIdx.x % kWarp == 0) values[threadIdx.x / kWarp] = x;
+    __syncthreads();
+    x = values[0];
+#pragma unroll
+    for (int i = 1; i < threads / kWarp; ++i) x = combine(x, values[i]);
   }
   return x;
+}
+template <int threads>
+__device__ float GroupSum(float x) {
+  return GroupReduce<threads>(x, [](float a, float b) { return a + b; });
+}
+__device__ inline float WarpSum(float x) { return GroupSum<kWarp>(x); }
+// NaN does not count.
+template <int threads>
+__device__ float GroupMax(float x) {
+  return GroupReduce<threads>(x, [](float a, float b) { return fmaxf(a, b); });
 }
 
 }  // namespace gpu

@@ -11,28 +11,7 @@
 namespace tf_ls {
 namespace {
 
-template <typename T>
-constexpr cublaslt::DataType kType = cublaslt::kFloat32;
-template <>
-constexpr cublaslt::DataType kType<float16> = cublaslt::kFloat16;
-template <>
-constexpr cublaslt::DataType kType<bfloat16> = cublaslt::kBfloat16;
-
-template <typename T>
-const T* Cast(const Gpu& gpu, const float* weight, int64_t count) {
-  if (weight == nullptr) return nullptr;
-  if (gpu.weight_casts != nullptr) {
-    const void* const known = gpu.weight_casts->Find(weight);
-    if (known != nullptr) return static_cast<const T*>(known);
-  }
-  WeightCasts cast;
-  CastWeights<T>(gpu, {{weight, count}}, &cast);
-  return static_cast<const T*>(cast.Find(weight));
-}
-template <>
-const float* Cast<float>(const Gpu&, const float* weight, int64_t) {
-  return weight;
-}
+using cublaslt::kDataType;
 
 // `count` numbers of a result that sums over nothing.
 template <typename T>
@@ -50,16 +29,16 @@ void MatMul(const Gpu& gpu, const T* x, int64_t rows, const Weight& weight, cons
   if (rows == 0 || weight.outputs == 0) return;
   const ArenaScope scope(gpu.arena);
   cublaslt::Product product;
-  product.type = product.result_type = kType<T>;
+  product.type = product.result_type = kDataType<T>;
   product.m = weight.outputs;
   product.n = rows;
   product.k = weight.inputs;
   product.a_transposed = weight.transposed;
   product.has_bias = bias != nullptr;
   product.accumulate = accumulate;
-  product.tf32 = gpu.allow_tf32 && kType<T> == cublaslt::kFloat32;
-  cublaslt::Run(gpu, product, Cast<T>(gpu, weight.data, weight.inputs * weight.outputs), x,
-                Cast<T>(gpu, bias, weight.outputs), y);
+  product.tf32 = gpu.allow_tf32 && kDataType<T> == cublaslt::kFloat32;
+  cublaslt::Run(gpu, product, CastWeight<T>(gpu, weight.data, weight.inputs * weight.outputs), x,
+                CastWeight<T>(gpu, bias, weight.outputs), y);
 }
 
 template <typename T>
@@ -67,13 +46,13 @@ void MatMulWeightGradient(const Gpu& gpu, const T* x, const T* dy, int64_t rows,
                           int64_t outputs, float* dw) {
   if (rows == 0) return Clear(gpu, dw, inputs * outputs);
   cublaslt::Product product;
-  product.type = kType<T>;
+  product.type = kDataType<T>;
   product.result_type = cublaslt::kFloat32;
   product.m = outputs;
   product.n = inputs;
   product.k = rows;
   product.b_transposed = true;
-  product.tf32 = gpu.allow_tf32 && kType<T> == cublaslt::kFloat32;
+  product.tf32 = gpu.allow_tf32 && kDataType<T> == cublaslt::kFloat32;
   cublaslt::Run(gpu, product, dy, x, nullptr, dw);
 }
 

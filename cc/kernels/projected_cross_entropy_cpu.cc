@@ -105,7 +105,8 @@ class Projector {
     nlls_[position] = static_cast<float>(weight * loss.nll);
     if (gradient_ == nullptr) return;
     GradientOfRow(logits, shape_.vocab_size, label, target_, loss.top, loss.exp_sum,
-                  weight * gradient_->dlosses[position], weight * gradient_->dnlls[position],
+                  weight * (gradient_->dlosses == nullptr ? 1.0f : gradient_->dlosses[position]),
+                  weight * (gradient_->dnlls == nullptr ? 0.0f : gradient_->dnlls[position]),
                   RowGradient(place));
   }
 

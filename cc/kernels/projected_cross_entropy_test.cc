@@ -1,13 +1,14 @@
 #include "cc/kernels/projected_cross_entropy.h"
 
+#include <algorithm>
 #include <cmath>
 #include <string>
 #include <type_traits>
 #include <vector>
 
 #include "cc/testing/closeness.h"
+#include "cc/testing/devices.h"
 #include "cc/testing/reference_cross_entropy.h"
-#include "cc/testing/test_cpu.h"
 #include "cc/testing/values.h"
 #include "gtest/gtest.h"
 
@@ -18,18 +19,24 @@ using test::Close;
 using test::Identical;
 using test::Random;
 using test::ReferenceCrossEntropy;
-using test::TestCpu;
+using test::Testing;
 using test::Unwritten;
 using test::Value;
 
-// Weights, and the gradient of the logits, are rounded to bfloat16 where the processor multiplies
-// that.
+// Weights, and the gradient of the logits, are rounded to T where the processor multiplies that.
 template <typename T>
-constexpr double kProductTolerance = std::is_same<T, float>::value ? 5e-6 : 1e-2;
+constexpr double kProductTolerance = std::is_same<T, float>::value     ? 5e-6
+                                     : std::is_same<T, float16>::value ? 2e-3
+                                                                       : 1e-2;
 
-template <typename T>
+template <typename DeviceAndType>
 class ProjectedCrossEntropyTest : public ::testing::Test {
  protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using Numbers = typename Testing<Device>::template Numbers<U>;
+
   struct Problem {
     Problem(const std::vector<int32_t>& indices, int64_t positions, int64_t vocab,
             int64_t hidden = 7, float smoothing = 0.1f)
@@ -68,21 +75,36 @@ class ProjectedCrossEntropyTest : public ::testing::Test {
     std::vector<float> losses, nlls, dx, dweights, dbias;
   };
 
-  static Result Run(const Problem& p, bool gradient = true, bool bias = true, int threads = 2) {
-    const TestCpu cpu(threads);
-    const int64_t positions = p.shape.positions;
-    Result r{Unwritten<float>(positions), Unwritten<float>(positions), {}, {}, {}};
-    if (gradient) {
-      r.dx = Unwritten<float>(p.x.size());
-      r.dweights = Unwritten<float>(p.weights.size());
-      if (bias) r.dbias = Unwritten<float>(p.bias.size());
-    }
-    const ProjectionGradient wanted = {p.dlosses.data(), p.dnlls.data(), r.dx.data(),
-                                       r.dweights.data(), bias ? r.dbias.data() : nullptr};
-    ProjectedCrossEntropy(cpu, p.shape, p.targets, p.x.data(), p.weights.data(),
-                          bias ? p.bias.data() : nullptr, r.losses.data(), r.nlls.data(),
-                          gradient ? &wanted : nullptr);
-    return r;
+  struct Options {
+    bool gradient = true;
+    bool bias = true;
+    int threads = 2;
+    bool sum_of_losses = false;  // whose gradient is asked for by null
+  };
+
+  static Result Run(const Problem& p, const Options& options = {}) {
+    const typename Testing<Device>::Instance test_device(options.threads);
+    const Device& device = test_device;
+    const Numbers<int32_t> indices(p.indices), labels(p.labels);
+    const Numbers<T> x(p.x);
+    const Numbers<float> weights(p.weights), bias(p.bias), label_weights(p.label_weights);
+    const Numbers<float> dlosses(p.dlosses), dnlls(p.dnlls);
+    OutputProjectionShape shape = p.shape;
+    shape.indices = indices.data();
+    CrossEntropyTargets targets = p.targets;
+    targets.labels = labels.data();
+    targets.weights = label_weights.data();
+    Numbers<float> losses(Unwritten<float>(shape.positions)), nlls(losses);
+    Numbers<float> dx(Unwritten<float>(options.gradient ? p.x.size() : 0));
+    Numbers<float> dweights(Unwritten<float>(options.gradient ? p.weights.size() : 0));
+    Numbers<float> dbias(Unwritten<float>(options.gradient && options.bias ? p.bias.size() : 0));
+    const ProjectionGradient wanted = {options.sum_of_losses ? nullptr : dlosses.data(),
+                                       options.sum_of_losses ? nullptr : dnlls.data(), dx.data(),
+                                       dweights.data(), options.bias ? dbias.data() : nullptr};
+    ProjectedCrossEntropy<T>(device, shape, targets, x.data(), weights.data(),
+                             options.bias ? bias.data() : nullptr, losses.data(), nlls.data(),
+                             options.gradient ? &wanted : nullptr);
+    return {losses.host(), nlls.host(), dx.host(), dweights.host(), dbias.host()};
   }
 
   static void Check(const Problem& p, bool bias = true) {
@@ -115,7 +137,9 @@ class ProjectedCrossEntropyTest : public ::testing::Test {
       }
     }
     const double tolerance = kProductTolerance<T>;
-    const Result result = Run(p, true, bias);
+    Options options;
+    options.bias = bias;
+    const Result result = Run(p, options);
     EXPECT_TRUE(Close(result.losses, expected.losses, tolerance));
     EXPECT_TRUE(Close(result.nlls, expected.nlls, tolerance));
     EXPECT_TRUE(Close(result.dx, dx, tolerance));
@@ -123,7 +147,8 @@ class ProjectedCrossEntropyTest : public ::testing::Test {
     if (bias) {
       EXPECT_TRUE(Close(result.dbias, dbias, tolerance));
     }
-    const Result loss_alone = Run(p, false, bias);
+    options.gradient = false;
+    const Result loss_alone = Run(p, options);
     EXPECT_TRUE(Identical(loss_alone.losses, result.losses));
     EXPECT_TRUE(Identical(loss_alone.nlls, result.nlls));
   }
@@ -138,8 +163,7 @@ class ProjectedCrossEntropyTest : public ::testing::Test {
   }
 };
 
-using Types = ::testing::Types<float, bfloat16>;
-TYPED_TEST_SUITE(ProjectedCrossEntropyTest, Types);
+TYPED_TEST_SUITE(ProjectedCrossEntropyTest, test::DeviceTypes);
 
 TYPED_TEST(ProjectedCrossEntropyTest, TakesAnyVocabulary) {
   for (const int64_t vocab : {2, 5, 255, 256, 257, 2048, 2049, 5000}) {
@@ -159,9 +183,11 @@ TYPED_TEST(ProjectedCrossEntropyTest, TakesAnyHiddenSize) {
   }
 }
 
-// As many rows as go into the logits three times, and a rest.
+// More rows than there are logits for at once: on the CPU three times as many and a rest, on the
+// GPU twice as many and a rest.
 TYPED_TEST(ProjectedCrossEntropyTest, GoesThroughLogitsInParts) {
   TestFixture::Check({TestFixture::Scattered(800, 809), 809, 16000, 3});
+  TestFixture::Check({TestFixture::Scattered(4500, 4507), 4507, 41});
 }
 
 TYPED_TEST(ProjectedCrossEntropyTest, SmoothsOrNot) {
@@ -202,10 +228,38 @@ TYPED_TEST(ProjectedCrossEntropyTest, OfANaNIsNaNWhereItIs) {
   for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(std::isnan(result.dx[7 * i]), i == 1);
 }
 
+// Without dlosses and dnlls the gradient is that of the sum of the losses.
+TYPED_TEST(ProjectedCrossEntropyTest, SumsLossesUnlessToldOtherwise) {
+  typename TestFixture::Problem problem(TestFixture::Scattered(70, 73), 73, 33);
+  typename TestFixture::Options options;
+  options.sum_of_losses = true;
+  const auto result = TestFixture::Run(problem, options);
+  std::fill(problem.dlosses.begin(), problem.dlosses.end(), 1.0f);
+  std::fill(problem.dnlls.begin(), problem.dnlls.end(), 0.0f);
+  const auto expected = TestFixture::Run(problem);
+  EXPECT_TRUE(Identical(result.dx, expected.dx));
+  EXPECT_TRUE(Identical(result.dweights, expected.dweights));
+  EXPECT_TRUE(Identical(result.dbias, expected.dbias));
+}
+
+// Neither lost nor infinite on the way, where the type of the products has a small range.
+TYPED_TEST(ProjectedCrossEntropyTest, TakesSmallAndLargeGradients) {
+  for (const float factor : {0.0f, 1e-20f, 1e-7f, 3e4f, 1e8f}) {
+    typename TestFixture::Problem problem(TestFixture::Scattered(70, 73), 73, 5000);
+    for (float& dloss : problem.dlosses) dloss *= factor;
+    for (float& dnll : problem.dnlls) dnll *= factor;
+    SCOPED_TRACE(factor);
+    TestFixture::Check(problem);
+  }
+}
+
 TYPED_TEST(ProjectedCrossEntropyTest, DoesNotDependOnTheNumberOfThreads) {
   const typename TestFixture::Problem problem(TestFixture::Scattered(800, 809), 809, 9000);
-  const auto one = TestFixture::Run(problem, true, true, 1);
-  const auto three = TestFixture::Run(problem, true, true, 3);
+  typename TestFixture::Options options;
+  options.threads = 1;
+  const auto one = TestFixture::Run(problem, options);
+  options.threads = 3;
+  const auto three = TestFixture::Run(problem, options);
   EXPECT_TRUE(Identical(one.losses, three.losses));
   EXPECT_TRUE(Identical(one.nlls, three.nlls));
   EXPECT_TRUE(Identical(one.dx, three.dx));
