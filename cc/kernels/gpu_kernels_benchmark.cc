@@ -31,6 +31,7 @@
 #include "cc/kernels/column_sum.h"
 #include "cc/kernels/cross_entropy.h"
 #include "cc/kernels/dropout.h"
+#include "cc/kernels/embedding.h"
 #include "cc/kernels/layer_norm.h"
 #include "cc/kernels/loss_factor.h"
 #include "cc/kernels/pack.h"
@@ -51,6 +52,8 @@ constexpr int kReplays = 30;
 constexpr int64_t kRotatedBytes = 200
                                   << 20;  // of one tensor's sets; no GPU has half of it as cache
 constexpr int64_t kScratchBytes = 512 << 20;
+constexpr int64_t kScratchBytes = 64 << 20;
+constexpr int64_t kVocabSize = 32000;
 
 // Scratch memory that is there before anything is timed.
 class BenchmarkArena : public Arena {
@@ -174,7 +177,9 @@ class Problem {
         tensors_(rows, n),
         vectors_(test::Random<float>(4 * n, 2)),
         statistics_(std::vector<float>(2 * rows, 1.0f)),
-        indices_(Indices(rows)) {}
+        indices_(Indices(rows)),
+        ids_(Ids(rows)),
+        table_(RandomGpu(kVocabSize * n * sizeof(float))) {}
 
   int64_t sets() const { return tensors_.sets(); }
 
@@ -192,6 +197,8 @@ class Problem {
     float* const dgamma = beta + n;
     float* const dbeta = dgamma + n;
     const Moments moments{statistics_.data(), statistics_.data() + rows};
+    const TokenRows tokens{rows, ids_.data(), nullptr};
+    float* const table = static_cast<float*>(table_.get());
     std::vector<Case> cases = {
         {"copy by the driver", 2 * size,
          [=, &t](int64_t i) {
@@ -240,6 +247,16 @@ class Problem {
                                       t.y(i), dgamma, dbeta);
          }},
     };
+    for (const Dropout& rate : {dropout, Dropout()}) {
+      const std::string end = rate.active() ? "" : ", rate 0";
+      cases.push_back({"Embed" + end, 3 * size + 4.0 * rows, [=, &t](int64_t i) {
+                         Embed(gpu_, tokens, rate, 1.0f, table, nullptr, n, t.y(i));
+                       }});
+      cases.push_back({"EmbedTableGradient" + end, size + 4.0 * kVocabSize * n, [=, &t](int64_t i) {
+                         EmbedTableGradient(gpu_, tokens, tokens.ids, rate, 1.0f, t.dy(i), n,
+                                            kVocabSize, table);
+                       }});
+    }
     const std::pair<const char*, Activation> kinds[] = {{"relu", Activation::kRelu},
                                                         {"tanh", Activation::kTanh},
                                                         {"gelu", Activation::kGelu},
@@ -268,6 +285,15 @@ class Problem {
     return indices;
   }
 
+  // The k-th most frequent word comes 1 / k as often as the first, as in a language.
+  static std::vector<int32_t> Ids(int64_t rows) {
+    std::vector<int32_t> ids;
+    for (const float uniform : test::Random<float>(rows, 3, 0.5)) {
+      ids.push_back(static_cast<int32_t>(std::pow(kVocabSize - 1.0, uniform + 0.5)));
+    }
+    return ids;
+  }
+
   const Gpu& gpu_;
   const int64_t rows_;
   const int64_t n_;
@@ -275,6 +301,8 @@ class Problem {
   GpuNumbers<float> vectors_;
   GpuNumbers<float> statistics_;
   const GpuNumbers<int32_t> indices_;
+  const GpuNumbers<int32_t> ids_;
+  const GpuMemory table_;
 };
 
 // A step of Adam on the variables of a Transformer of the base size.
