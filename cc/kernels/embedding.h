@@ -48,8 +48,8 @@ void EmbedRowGradient(const Gpu& gpu, const TokenRows& rows, const Dropout& drop
 // token and keys[i] == key; zeros where there are none. `keys` are rows.ids for the table of words,
 // rows.positions for that of positions. dtable: [size, n].
 //
-// Sums are in the order of rows, 64 at a time: no atomics, and a result does not depend on the
-// number of threads, nor on the GPU. Cost: reads dy and writes dtable once.
+// Sums are in the order of rows, in pieces of a fixed size: no atomics, and a result depends
+// neither on the number of threads nor on the GPU. Cost: reads dy and writes dtable once.
 template <typename T>
 void EmbedTableGradient(const Cpu& cpu, const TokenRows& rows, const int32_t* keys,
                         const Dropout& dropout, float scale, const T* dy, int64_t n, int64_t size,

@@ -11,8 +11,10 @@ namespace {
 
 using gpu::DropoutMask;
 
-// So many neighbours among sorted rows, if all have the same key, are summed up beforehand.
-constexpr int64_t kTileRows = 64;
+// So many neighbours among sorted rows, if all have the same key, are summed up beforehand. (64
+// were measured, too, on an H100: a thread then takes longer for a frequent key than all others for
+// the rest.)
+constexpr int64_t kTileRows = 16;
 
 // Writes count * n * 4 bytes; an exponential, a sine and a cosine in double precision for each pair
 // of numbers, some 150 operations: an angle is large and its fraction counts.
@@ -186,7 +188,7 @@ struct RowSum {
 
   __device__ void AddRows(const Contribution<T, packed>& contribution, const int32_t* rows,
                           int64_t begin, int64_t end, int64_t column) {
-    constexpr int kAtOnce = 4;  // on their way from memory
+    constexpr int kAtOnce = 4;  // on their way from memory; 8 take registers, and the table longer
     for (int64_t i = begin; i < end; i += kAtOnce) {
       typename Contribution<T, packed>::Given given[kAtOnce];
 #pragma unroll
@@ -204,7 +206,7 @@ struct RowSum {
 };
 
 // Sums up tiles of rows that have the same key. Reads at most all of dy, writes at most a row of
-// float32 for 64 of it.
+// float32 for 16 of it.
 template <typename T, bool packed>
 struct SumTile {
   static constexpr int kCount = Contribution<T, packed>::kCount;
