@@ -1,10 +1,14 @@
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <vector>
 
 #include "cc/core/float16.h"
+#include "cc/kernels/adam.h"
 #include "cc/kernels/append_rows.h"
 #include "cc/kernels/column_sum.h"
 #include "cc/kernels/dropout.h"
@@ -37,9 +41,10 @@ class LargeRowsTest : public ::testing::Test {
 
   float16* x() const { return static_cast<float16*>(memory_.get()); }
 
-  static std::vector<float16> Host(const float16* numbers, int64_t count) {
-    std::vector<float16> host(count);
-    CheckCuda(cudaMemcpy(host.data(), numbers, count * sizeof(float16), cudaMemcpyDeviceToHost));
+  template <typename T>
+  static std::vector<T> Host(const T* numbers, int64_t count) {
+    std::vector<T> host(count);
+    CheckCuda(cudaMemcpy(host.data(), numbers, count * sizeof(T), cudaMemcpyDeviceToHost));
     return host;
   }
 
@@ -106,6 +111,52 @@ TEST_F(LargeRowsTest, AreAppendedTo) {
   AppendRows<float16>(gpu_, x(), 1, kRows, {added.data(), n}, 1, n, y);
   EXPECT_TRUE(Identical(Host(y + (kRows - 1) * n, n), std::vector<float16>(n, kNumber)));
   EXPECT_TRUE(Identical(Host(y + kRows * n, n), rows));
+}
+
+// A table, with a gradient of all of it or of its last row, which comes twice.
+TEST_F(LargeRowsTest, AreUpdated) {
+  constexpr int64_t kSize = kRows * n;
+  constexpr size_t kTableBytes = kSize * sizeof(float);
+  const test::GpuMemory table = test::AllocateGpu(4 * kTableBytes);
+  float* const numbers = static_cast<float*>(table.get());
+  float number;  // of which variable, moments and gradient consist
+  std::memset(&number, 0x3c, sizeof(number));
+  const test::GpuNumbers<int64_t> last({kRows - 1, kRows - 1});
+  test::GpuNumbers<unsigned char> finite({0});
+  test::GpuNumbers<float> norm({0.0f});
+  test::GpuNumbers<int64_t> bad_row({0});
+  AdamOptions options;
+  options.skip_nonfinite = true;
+  for (const bool sparse : {false, true}) {
+    CheckCuda(cudaMemset(numbers, 0x3c, 4 * kTableBytes));
+    AdamVariable variable = {numbers, numbers + kSize,    numbers + 2 * kSize, kSize,
+                             0.0f,    numbers + 3 * kSize};
+    if (sparse) {
+      variable.sparse = true;
+      variable.indices = last.data();
+      variable.row_count = 2;
+      variable.row_size = n;
+    }
+    Adam(gpu_, options, {variable}, reinterpret_cast<bool*>(finite.data()), norm.data(),
+         bad_row.data());
+    EXPECT_EQ(finite.host()[0], 1);
+    EXPECT_EQ(bad_row.host()[0], -1);
+    EXPECT_NEAR(norm.host()[0] / (number * std::sqrt(sparse ? 2.0 * n : 1.0 * kSize)), 1.0, 1e-6);
+    for (const int64_t row : {int64_t{0}, kRows / 2, kRows - 1}) {
+      const double g = !sparse ? number : row < kRows - 1 ? 0.0 : 2.0 * number;
+      const double m = number + (g - number) * (1.0 - options.beta1);
+      const double v = number + (g * g - number) * (1.0 - options.beta2);
+      const double rate = options.learning_rate * std::sqrt(1.0 - options.beta2_power) /
+                          (1.0 - options.beta1_power);
+      const double x = number - rate * m / (std::sqrt(v) + options.epsilon);
+      int64_t part = 0;
+      for (const double expected : {x, m, v}) {
+        EXPECT_TRUE(test::Close(Host(numbers + part++ * kSize + row * n, n),
+                                std::vector<double>(n, expected)))
+            << "row " << row << ", " << part;
+      }
+    }
+  }
 }
 
 }  // namespace
