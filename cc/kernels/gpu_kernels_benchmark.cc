@@ -52,7 +52,6 @@ constexpr int kReplays = 30;
 constexpr int64_t kRotatedBytes = 200
                                   << 20;  // of one tensor's sets; no GPU has half of it as cache
 constexpr int64_t kScratchBytes = 512 << 20;
-constexpr int64_t kScratchBytes = 64 << 20;
 constexpr int64_t kVocabSize = 32000;
 
 // Scratch memory that is there before anything is timed.
