@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch_transformer import Layer
 
 CELLS = {  # hidden, heads, filter, batch, length
     "base 128 x 32": (512, 8, 2048, 128, 32),
@@ -90,7 +91,7 @@ def time_torch(
 ) -> float:
     """Milliseconds of forward and backward of one layer of a stack."""
     torch._dynamo.reset()
-    stack = Stack(kind == "decoder", hidden, heads, filter_size).cuda().train()
+    stack = Stack(kind == "decoder", hidden, heads, filter_size, DROPOUT).cuda().train()
     x, memory, dy = (
         torch.randn(batch, length, hidden, device="cuda", requires_grad=True) for _ in range(3)
     )
@@ -104,57 +105,6 @@ def time_torch(
         y.backward(dy)
 
     return median_seconds(step) * 1e3 / DEPTH
-
-
-class Attention(nn.Module):
-    def __init__(self, hidden: int, heads: int, causal: bool):
-        super().__init__()
-        self.heads, self.causal = heads, causal
-        self.q, self.out = nn.Linear(hidden, hidden), nn.Linear(hidden, hidden)
-        self.kv = nn.Linear(hidden, 2 * hidden)
-
-    def forward(self, x, memory):
-        def split(t):
-            return t.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-
-        k, v = self.kv(memory).chunk(2, dim=-1)
-        context = nn.functional.scaled_dot_product_attention(
-            split(self.q(x)), split(k), split(v), dropout_p=DROPOUT, is_causal=self.causal
-        )
-        return self.out(context.transpose(1, 2).flatten(2))
-
-
-class SelfAttention(Attention):
-    def __init__(self, hidden: int, heads: int, causal: bool):
-        super().__init__(hidden, heads, causal)
-        del self.q, self.kv
-        self.qkv = nn.Linear(hidden, 3 * hidden)
-
-    def forward(self, x):
-        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        context = nn.functional.scaled_dot_product_attention(
-            q, k, v, dropout_p=DROPOUT, is_causal=self.causal
-        )
-        return self.out(context.transpose(1, 2).flatten(2))
-
-
-class Layer(nn.Module):
-    def __init__(self, decoder: bool, hidden: int, heads: int, filter_size: int):
-        super().__init__()
-        self.norms = nn.ModuleList(nn.LayerNorm(hidden, eps=1e-6) for _ in range(2 + decoder))
-        self.self_attention = SelfAttention(hidden, heads, causal=decoder)
-        self.cross_attention = Attention(hidden, heads, causal=False) if decoder else None
-        self.dense1, self.dense2 = nn.Linear(hidden, filter_size), nn.Linear(filter_size, hidden)
-
-    def forward(self, x, memory):
-        def drop(t):
-            return nn.functional.dropout(t, DROPOUT, self.training)
-
-        x = x + drop(self.self_attention(self.norms[0](x)))
-        if self.cross_attention is not None:
-            x = x + drop(self.cross_attention(self.norms[2](x), memory))
-        inner = drop(torch.relu(self.dense1(self.norms[1](x))))
-        return x + drop(self.dense2(inner))
 
 
 class Stack(nn.Module):

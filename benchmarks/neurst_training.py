@@ -21,6 +21,9 @@ import sys
 import time
 from typing import NamedTuple
 
+import numpy as np
+from batches import Batch, random_batch
+
 
 class Cell(NamedTuple):
     """A model, NeurST's hyperparameter set, and the batches to train it on."""
@@ -93,59 +96,26 @@ def run_worker(mode: str, cell: str, seconds: float) -> dict[str, float]:
 
 
 def measure(cell: Cell, seconds: float) -> dict[str, float]:
-    import neurst  # noqa: F401  mends what NeurST misses in TensorFlow, before TensorFlow is imported
-    import numpy as np
-    import tensorflow as tf
-    from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
-    from neurst.models.transformer import Transformer
-    from neurst.utils.hparams_sets import get_hyper_parameters
+    from neurst_step import NeurSTStep
 
-    args = {flag.name: flag.default for flag in Transformer.class_or_method_args()}
-    args.update(get_hyper_parameters(cell.hparams_set)["model.params"])
-    size = cell.vocab_size
-    meta = {"vocab_size": size, "eos_id": size - 1, "bos_id": size - 2, "unk_id": size - 3}
-    meta.update(pad_id=size - 1, language="en")
-    tf.random.set_seed(1)
-    model = Transformer.new(args, dict(meta), dict(meta), name="model")
-    criterion = LabelSmoothedCrossEntropy({"label_smoothing": 0.1})
-    criterion.set_model(model)
-    optimizer = tf.keras.optimizers.Adam(1e-4, beta_1=0.9, beta_2=0.98, epsilon=1e-9)
+    step = NeurSTStep(cell.hparams_set, cell.vocab_size)
+    generator = np.random.default_rng(0)
 
-    ids = tf.TensorSpec([None, None], tf.int32)
-    lengths = tf.TensorSpec([None], tf.int32)
-
-    @tf.function(input_signature=[ids, lengths, ids, lengths])
-    def step(src, src_length, trg, trg_length):
-        inputs = {"src": src, "src_length": src_length, "trg": trg, "trg_length": trg_length}
-        inputs["trg_input"] = tf.roll(trg, 1, axis=1)
-        with tf.GradientTape() as tape:
-            loss = criterion.reduce_loss(inputs, model(inputs, is_training=True))
-        gradients = tape.gradient(loss, model.trainable_variables)
-        optimizer.apply_gradients(zip(gradients, model.trainable_variables))
-        return loss
-
-    rng = np.random.default_rng(0)
-
-    def batch(length: int) -> list[np.ndarray]:
-        count = cell.tokens // length
-        parts = []
-        for _ in range(2):
-            part = rng.integers(0, size - 3, [count, length], dtype=np.int32)
-            real = rng.integers(max(1, length // 3), length + 1, count, dtype=np.int32)
-            real[0] = length
-            part[np.arange(length) >= real[:, None]] = size - 1
-            parts += [part, real]
-        return parts
+    def batch(length: int) -> Batch:
+        shape = cell.tokens // length, 2
+        pairs = generator.integers(max(1, length // 3), length + 1, shape)
+        pairs[0] = length
+        return random_batch(generator, pairs, length, cell.vocab_size)
 
     batches = [batch(length) for length in cell.lengths]
     for parts in batches:  # traces, and compiles products
-        first = float(step(*parts))
+        first = float(step(parts.source, parts.target))
     steps = tokens = 0
     start = time.perf_counter()
     while steps < len(batches) or time.perf_counter() - start < seconds:
         parts = batches[steps % len(batches)]
-        loss = float(step(*parts))
-        tokens += int(parts[1].sum() + parts[3].sum())
+        loss = float(step(parts.source, parts.target))
+        tokens += parts.tokens
         steps += 1
     elapsed = time.perf_counter() - start
     if not loss < first + 1:
