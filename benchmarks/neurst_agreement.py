@@ -11,7 +11,12 @@ the yardstick for tf_ls. (On two cores with TensorFlow 2.21 the number of thread
 the last bit; without oneDNN, TensorFlow adds floating-point numbers in another order.)
 
 curves: with dropout, whose masks cannot be the same: two seeds each of stock NeurST and of tf_ls,
-the loss while training, and the test set's BLEU.
+the loss while training, and the test set's BLEU. Flags for NeurST's training may follow. On a GPU,
+where minutes suffice for a model of base size, side by side since nothing is timed:
+
+    python benchmarks/neurst_agreement.py --data build/demo curves --dtype float16 --seeds 1 \\
+        --runs stock tf_ls tf_ls-bfloat16 --at-once 3 -- --hparams_set transformer_base \\
+        --batch_size 8192 --dmodel 512 --warmup_steps 500 --initial_factor 0.5
 """
 
 from __future__ import annotations
@@ -22,12 +27,15 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "translation"
 NEURST = [sys.executable, "-m", "neurst.cli.run_exp"]
-COMMON = ["--hparams_set", "transformer_128_2e_2d_4h", "--dtype", "float32"]
-COMMON += ["--distribution_strategy", "none"]
+MODEL = ["--hparams_set", "transformer_128_2e_2d_4h"]
+NO_STRATEGY = ["--distribution_strategy", "none"]
+RUNS = ("stock", "tf_ls", "tf_ls-bfloat16")
 RATES = ("attention_dropout_rate", "ffn_dropout_rate", "layer_postprocess_dropout_rate")
 
 
@@ -36,7 +44,16 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("losses").add_argument("--steps", type=int, default=200)
-    commands.add_parser("curves").add_argument("--steps", type=int, default=800)
+    curves = commands.add_parser("curves")
+    curves.add_argument("--steps", type=int, default=800)
+    curves.add_argument("--runs", nargs="+", choices=RUNS, default=["stock", "tf_ls"])
+    curves.add_argument("--seeds", nargs="+", type=int, default=[1, 2])
+    curves.add_argument("--dtype", choices=("float32", "float16"), default="float32")
+    curves.add_argument("--at-once", type=int, default=1, help="runs side by side")
+    curves.add_argument(
+        "--stock-search", action="store_true", help="translate with stock NeurST, whatever trained"
+    )
+    curves.add_argument("flags", nargs="*", help="of NeurST's training, after --")
     args = parser.parse_args()
     if not (args.data / "task.yml").exists():
         parser.error(f"{args.data} is no work folder of the demo: run `make demo` first")
@@ -45,7 +62,7 @@ def main() -> None:
         if args.command == "losses":
             compare_losses(runs, args.steps)
         else:
-            compare_curves(runs, args.steps)
+            compare_curves(runs, args)
 
 
 def compare_losses(runs: Runs, steps: int) -> None:
@@ -67,15 +84,27 @@ def compare_losses(runs: Runs, steps: int) -> None:
         print(f"  {name:20} {max(differences):.2e}  {mean:.2e}   last loss {values[-1]:.5f}")
 
 
-def compare_curves(runs: Runs, steps: int) -> None:
-    every = max(1, steps // 8)
-    for seed in (1, 2):
-        for name, stock in (("stock", True), ("tf_ls", False)):
-            label = f"{name}-{seed}"
-            curve = runs.train(label, stock, 2, seed=seed, steps=steps, every=every)
-            bleu = runs.translate(label, stock)
-            shown = " ".join(f"{loss:.3f}" for loss in curve)
-            print(f"{label:8} BLEU {bleu:5.2f}   loss every {every} steps: {shown}", flush=True)
+def compare_curves(runs: Runs, args: argparse.Namespace) -> None:
+    every = max(1, args.steps // 8)
+
+    def train_and_translate(run: str, seed: int) -> None:
+        label, stock = f"{run}-{seed}", run == "stock"
+        # All that counts computes in bfloat16 then, where losses need no scaling.
+        variables = {"TF_LS_COMPUTE_DTYPE": "bfloat16"} if run == "tf_ls-bfloat16" else {}
+        dtype = "float32" if variables else args.dtype
+        options = {"seed": seed, "steps": args.steps, "every": every, "more": args.flags}
+        curve = runs.train(label, stock, 2, dtype=dtype, **options, **variables)
+        if args.stock_search:
+            bleu = runs.translate(label, True, dtype)
+        else:
+            bleu = runs.translate(label, stock, dtype, **variables)
+        shown = " ".join(f"{loss:.3f}" for loss in curve)
+        print(f"{label:16} BLEU {bleu:5.2f}   loss every {every} steps: {shown}", flush=True)
+
+    with ThreadPoolExecutor(args.at_once) as pool:
+        jobs = [pool.submit(train_and_translate, r, s) for s in args.seeds for r in args.runs]
+        for job in jobs:
+            job.result()
 
 
 class Runs:
@@ -95,16 +124,18 @@ class Runs:
         seed: int,
         steps: int,
         every: int,
-        more: list[str] | None = None,
+        more: Sequence[str] = (),
+        dtype: str = "float32",
         **variables: str,
     ) -> list[float]:
         """Trains, and returns the mean loss of every `every` steps."""
         module = self.folder / f"seed_{seed}.py"
         module.write_text(f"import tensorflow as tf\n\ntf.keras.utils.set_random_seed({seed})\n")
-        command = [*COMMON, "--config_paths", f"{EXAMPLE / 'train.yml'},task.yml"]
+        command = [*MODEL, "--dtype", dtype, *NO_STRATEGY]
+        command += ["--config_paths", f"{EXAMPLE / 'train.yml'},task.yml"]
         command += ["--model_dir", name, "--include", module.stem, "--train_steps", str(steps)]
         command += ["--summary_steps", str(every), "--save_checkpoint_steps", str(steps)]
-        log = self.run(command + (more or []), stock, threads, **variables)
+        log = self.run([*command, *more], stock, threads, **variables)
         # NeurST logs the mean over all steps so far.
         pairs = re.findall(r"\{'step': (\d+), .*?'loss': (?:[\w.]+\()?([-+.\w]+)", log)
         if len(pairs) != steps // every:
@@ -116,17 +147,21 @@ class Runs:
             for (first, before), (last, after) in zip(steps_and_sums, sums)
         ]
 
-    def translate(self, name: str, stock: bool) -> float:
+    def translate(self, name: str, stock: bool, dtype: str, **variables: str) -> float:
         """The test set's BLEU."""
-        command = [*COMMON[2:], "--config_paths", str(EXAMPLE / "predict.yml")]
-        log = self.run([*command, "--model_dir", name, "--output_file", f"{name}.txt"], stock, 2)
+        command = ["--dtype", dtype, *NO_STRATEGY]
+        command += ["--config_paths", str(EXAMPLE / "predict.yml")]
+        command += ["--model_dir", name, "--output_file", f"{name}.txt"]
+        log = self.run(command, stock, 2, **variables)
         return float(re.findall(r"sacre_bleu=([\d.]+)", log)[-1])
 
     def run(self, arguments: list[str], stock: bool, threads: int, **variables: str) -> str:
-        environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3", **variables)
+        environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
         environment["TF_NUM_INTRAOP_THREADS"] = str(threads)
+        environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # for runs side by side
         environment.pop("TF_LS_COMPUTE_DTYPE", None)
         environment.pop("TF_LS_DISABLE", None)
+        environment.update(variables)
         if stock:
             environment["TF_LS_DISABLE"] = "1"
         done = subprocess.run(
