@@ -1,10 +1,9 @@
 #include <cmath>
-#include <cub/device/device_radix_sort.cuh>
-#include <cub/device/device_scan.cuh>
 
 #include "cc/kernels/embedding.h"
 #include "cc/kernels/gpu_chunk.cu.h"
 #include "cc/kernels/gpu_dropout_mask.cu.h"
+#include "cc/kernels/group_rows.h"
 
 namespace tf_ls {
 namespace {
@@ -98,14 +97,20 @@ struct Contribution {
   const int64_t n;
 };
 
-// 1 for a row with a token, else 0. Reads and writes 4 bytes a row.
-struct HasToken {
+// The groups that rows belong to: their keys, or one for all; `none` without a token. Reads 8 bytes
+// a row and writes 4.
+struct GroupOfRow {
   static constexpr int kCount = 1;
 
-  __device__ void operator()(int64_t row, int64_t /*column*/) const { has[row] = ids[row] >= 0; }
+  __device__ void operator()(int64_t row, int64_t /*column*/) const {
+    const int32_t key = keys == nullptr ? 0 : keys[row];
+    groups[row] = ids[row] < 0 ? none : key;
+  }
 
   const int32_t* const ids;
-  int32_t* const has;
+  const int32_t* const keys;
+  const int32_t none;
+  int32_t* const groups;
 };
 
 // Reads dy and writes dvalues: count * n * (sizeof(T) + 4) bytes.
@@ -113,66 +118,16 @@ template <typename T, bool packed>
 struct WriteRows {
   static constexpr int kCount = Contribution<T, packed>::kCount;
 
-  __device__ void operator()(int64_t row, int64_t column) const {
-    if (ids[row] < 0) return;
+  __device__ void operator()(int64_t i, int64_t column) const {
+    if (i >= tokens.starts[1]) return;
+    const int64_t row = tokens.order[i];
     contribution.Of(contribution.Load(row, column), row, column)
-        .Store(dvalues + place[row] * contribution.n, column, contribution.n);
+        .Store(dvalues + i * contribution.n, column, contribution.n);
   }
 
   const Contribution<T, packed> contribution;
-  const int32_t* const ids;
-  const int32_t* const place;  // [rows]: how many tokens there are before
+  const RowGroups tokens;  // one group of all
   float* const dvalues;
-};
-
-// Rows in the order of their keys; behind them those without a token, whose key is the table's
-// size.
-struct SortedRows {
-  const uint32_t* keys;
-  const int32_t* rows;
-  int64_t count;
-
-  // Where the rows begin whose key is not less. About 15 reads of the second-level cache.
-  __device__ int32_t Begin(uint32_t key) const {
-    int32_t begin = 0, end = static_cast<int32_t>(count);
-    while (begin < end) {
-      const int32_t middle = begin + (end - begin) / 2;
-      if (keys[middle] < key) {
-        begin = middle + 1;
-      } else {
-        end = middle;
-      }
-    }
-    return begin;
-  }
-};
-
-// Reads 8 bytes a row, writes as many.
-struct KeyOfRow {
-  static constexpr int kCount = 1;
-
-  __device__ void operator()(int64_t row, int64_t /*column*/) const {
-    sort_keys[row] = static_cast<uint32_t>(ids[row] < 0 ? size : keys[row]);
-    rows[row] = static_cast<int32_t>(row);
-  }
-
-  const int32_t* const ids;
-  const int32_t* const keys;
-  const int32_t size;
-  uint32_t* const sort_keys;
-  int32_t* const rows;
-};
-
-// Writes 4 bytes a key.
-struct BeginOfKey {
-  static constexpr int kCount = 1;
-
-  __device__ void operator()(int64_t key, int64_t /*column*/) const {
-    begins[key] = sorted.Begin(static_cast<uint32_t>(key));
-  }
-
-  const SortedRows sorted;
-  int32_t* const begins;
 };
 
 // A sum of rows' contributions, in their order.
@@ -212,18 +167,18 @@ struct SumTile {
   static constexpr int kCount = Contribution<T, packed>::kCount;
 
   __device__ void operator()(int64_t tile, int64_t column) const {
-    const int64_t begin = tile * kTileRows;
-    const int64_t end = begin + kTileRows;
-    const uint32_t key = sorted.keys[begin];
-    if (key == size || key != sorted.keys[end - 1]) return;
+    const int32_t* const order = groups.order + tile * kTileRows;
+    const int32_t key = group_of_row[order[0]];
+    if (key == none || key != group_of_row[order[kTileRows - 1]]) return;
     RowSum<T, packed> total;
-    total.AddRows(contribution, sorted.rows, begin, end, column);
+    total.AddRows(contribution, order, 0, kTileRows, column);
     total.sum.Store(tiles + tile * contribution.n, column, contribution.n);
   }
 
   const Contribution<T, packed> contribution;
-  const SortedRows sorted;
-  const uint32_t size;
+  const RowGroups groups;
+  const int32_t* const group_of_row;
+  const int32_t none;
   float* const tiles;
 };
 
@@ -235,13 +190,13 @@ struct SumKey {
 
   __device__ void operator()(int64_t key, int64_t column) const {
     const int64_t n = contribution.n;
-    const int64_t begin = begins[key];
-    const int64_t end = begins[key + 1];
+    const int64_t begin = groups.starts[key];
+    const int64_t end = groups.starts[key + 1];
     const int64_t first_tile = (begin + kTileRows - 1) / kTileRows;
     const int64_t last_tile = end / kTileRows;
     RowSum<T, packed> total;
     const bool tiled = first_tile < last_tile;
-    total.AddRows(contribution, rows, begin, tiled ? first_tile * kTileRows : end, column);
+    total.AddRows(contribution, groups.order, begin, tiled ? first_tile * kTileRows : end, column);
     if (tiled) {
 #pragma unroll 4
       for (int64_t tile = first_tile; tile < last_tile; ++tile) {
@@ -249,42 +204,23 @@ struct SumKey {
         sum.Load(tiles + tile * n, column, n);
         total.Add(sum);
       }
-      total.AddRows(contribution, rows, last_tile * kTileRows, end, column);
+      total.AddRows(contribution, groups.order, last_tile * kTileRows, end, column);
     }
     total.sum.Store(dtable + key * n, column, n);
   }
 
   const Contribution<T, packed> contribution;
-  const int32_t* const rows;
-  const int32_t* const begins;  // [size + 1]
+  const RowGroups groups;
   const float* const tiles;
   float* const dtable;
 };
 
-// Calls one of CUB's functions: function(scratch, bytes). Without scratch it only says how much it
-// wants.
-template <typename Function>
-void CallCub(const Gpu& gpu, const Function& function) {
-  size_t bytes = 0;
-  gpu::Check(function(nullptr, bytes));
-  gpu::Check(function(gpu.arena->Allocate<unsigned char>(bytes), bytes));
-}
-
-// A stable sort; for each eight bits of `size` it reads and writes 8 bytes a row.
-SortedRows Sort(const Gpu& gpu, const TokenRows& rows, const int32_t* keys, int64_t size) {
-  const auto allocate = [&](auto type) { return gpu.arena->Allocate<decltype(type)>(rows.count); };
-  cub::DoubleBuffer<uint32_t> sort_keys(allocate(uint32_t{}), allocate(uint32_t{}));
-  cub::DoubleBuffer<int32_t> sort_rows(allocate(int32_t{}), allocate(int32_t{}));
+// [rows]: what GroupOfRow says, in memory of the arena.
+int32_t* GroupsOfRows(const Gpu& gpu, const TokenRows& rows, const int32_t* keys, int64_t none) {
+  int32_t* const groups = gpu.arena->Allocate<int32_t>(rows.count);
   gpu::ForEachChunk(gpu.stream, rows.count, 1,
-                    KeyOfRow{rows.ids, keys, static_cast<int32_t>(size), sort_keys.Current(),
-                             sort_rows.Current()});
-  int bits = 0;
-  while (size >> bits != 0) ++bits;
-  CallCub(gpu, [&](void* scratch, size_t& bytes) {
-    return cub::DeviceRadixSort::SortPairs(scratch, bytes, sort_keys, sort_rows,
-                                           static_cast<int>(rows.count), 0, bits, gpu.stream);
-  });
-  return {sort_keys.Current(), sort_rows.Current(), rows.count};
+                    GroupOfRow{rows.ids, keys, static_cast<int32_t>(none), groups});
+  return groups;
 }
 
 }  // namespace
@@ -309,19 +245,13 @@ void Embed(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float 
 template <typename T>
 void EmbedRowGradient(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
                       const T* dy, int64_t n, float* dvalues) {
-  if (rows.count == 0) return;
   const ArenaScope scope(gpu.arena);
-  int32_t* const has = gpu.arena->Allocate<int32_t>(rows.count);
-  int32_t* const place = gpu.arena->Allocate<int32_t>(rows.count);
-  gpu::ForEachChunk(gpu.stream, rows.count, 1, HasToken{rows.ids, has});
-  CallCub(gpu, [&](void* scratch, size_t& bytes) {
-    return cub::DeviceScan::ExclusiveSum(scratch, bytes, has, place, static_cast<int>(rows.count),
-                                         gpu.stream);
-  });
+  const int32_t* const groups = GroupsOfRows(gpu, rows, /*keys=*/nullptr, /*none=*/1);
+  const RowGroups tokens = GroupRows(gpu, groups, static_cast<int32_t>(rows.count), 1);
   const auto run = [&](auto packed) {
     gpu::ForEachChunk(gpu.stream, rows.count, n,
                       WriteRows<T, decltype(packed)::value>{
-                          {DropoutMask(dropout), scale, dy, n}, rows.ids, place, dvalues});
+                          {DropoutMask(dropout), scale, dy, n}, tokens, dvalues});
   };
   gpu::ForPacked<float>(run, n, dy, dvalues);
 }
@@ -330,13 +260,10 @@ template <typename T>
 void EmbedTableGradient(const Gpu& gpu, const TokenRows& rows, const int32_t* keys,
                         const Dropout& dropout, float scale, const T* dy, int64_t n, int64_t size,
                         float* dtable) {
-  if (rows.count == 0) {
-    return gpu::Check(cudaMemsetAsync(dtable, 0, size * n * sizeof(float), gpu.stream));
-  }
   const ArenaScope scope(gpu.arena);
-  const SortedRows sorted = Sort(gpu, rows, keys, size);
-  int32_t* const begins = gpu.arena->Allocate<int32_t>(size + 1);
-  gpu::ForEachChunk(gpu.stream, size + 1, 1, BeginOfKey{sorted, begins});
+  const int32_t* const group_of_row = GroupsOfRows(gpu, rows, keys, size);
+  const RowGroups groups =
+      GroupRows(gpu, group_of_row, static_cast<int32_t>(rows.count), static_cast<int32_t>(size));
   const int64_t tile_count = rows.count / kTileRows;
   float* const tiles = gpu.arena->Allocate<float>(tile_count * n);
   const auto run = [&](auto packed) {
@@ -344,9 +271,8 @@ void EmbedTableGradient(const Gpu& gpu, const TokenRows& rows, const int32_t* ke
     const Contribution<T, kPacked> contribution{DropoutMask(dropout), scale, dy, n};
     gpu::ForEachChunk(
         gpu.stream, tile_count, n,
-        SumTile<T, kPacked>{contribution, sorted, static_cast<uint32_t>(size), tiles});
-    gpu::ForEachChunk(gpu.stream, size, n,
-                      SumKey<T, kPacked>{contribution, sorted.rows, begins, tiles, dtable});
+        SumTile<T, kPacked>{contribution, groups, group_of_row, static_cast<int32_t>(size), tiles});
+    gpu::ForEachChunk(gpu.stream, size, n, SumKey<T, kPacked>{contribution, groups, tiles, dtable});
   };
   gpu::ForPacked<float>(run, n, dy, tiles, dtable);
 }
