@@ -4,8 +4,8 @@
 #include "cc/core/host_device.h"
 #include "cc/core/multiversion.h"
 
-// The activations and their slopes in float32 on any device, whose Exp, Tanh, OnePlusTanh and
-// Divide are `Math`.
+// The activations and their slopes in float32 on any device, whose Exp, Tanh, Sigmoid and Divide
+// are `Math`.
 namespace tf_ls {
 
 // A NaN stays one.
@@ -53,21 +53,20 @@ struct TanhFunction {
   }
 };
 
+// x * (1 + tanh(z)) / 2 = x * sigmoid(2 * z), where z = sqrt(2 / pi) * (x + 0.044715 * x^3).
 template <typename Math>
 struct GeluFunction {
-  static constexpr float kSqrt2OverPi = 0.7978845608f;
-  static constexpr float kCubic = 0.044715f;
+  static constexpr float kLinear = 2.0f * 0.7978845608f;
+  static constexpr float kCubic = kLinear * 0.044715f;
 
-  // 1 + tanh(the polynomial), from 0 to 2.
-  TF_LS_HOST_DEVICE static TF_LS_INLINE float Step(float x) {
-    return Math::OnePlusTanh(kSqrt2OverPi * (x + kCubic * x * x * x));
+  TF_LS_HOST_DEVICE static TF_LS_INLINE float Gate(float x) {
+    return Math::Sigmoid(x * (kLinear + kCubic * (x * x)));
   }
-  TF_LS_HOST_DEVICE static TF_LS_INLINE float Value(float x) { return 0.5f * x * Step(x); }
+  TF_LS_HOST_DEVICE static TF_LS_INLINE float Value(float x) { return x * Gate(x); }
   TF_LS_HOST_DEVICE static TF_LS_INLINE float Slope(float x) {
     x = Clamp(x, 10.0f);  // where the slope is 0 or 1 in float32, and before anything overflows
-    const float step = Step(x);
-    const float inner_slope = kSqrt2OverPi * (1.0f + 3.0f * kCubic * x * x);
-    return 0.5f * step * (1.0f + x * (2.0f - step) * inner_slope);
+    const float gate = Gate(x);
+    return gate + x * gate * (1.0f - gate) * (kLinear + 3.0f * kCubic * (x * x));
   }
 };
 

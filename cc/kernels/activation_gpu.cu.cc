@@ -23,8 +23,8 @@ struct CudaMath {
 
   __device__ static float Exp(float x) { return PowerOfTwo(kLog2E * x); }
   __device__ static float Tanh(float x) { return tanhf(x); }
-  __device__ static float OnePlusTanh(float x) {
-    return 2.0f * Reciprocal(1.0f + PowerOfTwo(-2.0f * kLog2E * x));  // of infinity: zero
+  __device__ static float Sigmoid(float x) {
+    return Reciprocal(1.0f + PowerOfTwo(-kLog2E * x));  // of infinity: zero
   }
   __device__ static float Divide(float x, float y) { return x * Reciprocal(y); }
 };

@@ -6,37 +6,48 @@
 namespace tf_ls {
 namespace {
 
+int64_t Divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 // In as many parts as keep a large GPU busy, unless there are too few rows, then over the parts.
 // The number of parts does not depend on the GPU, so that results do not.
 template <int pack, typename T>
-void SumInParts(const Gpu& gpu, const T* x, int64_t rows, int64_t n, float* y) {
-  constexpr int kWarps = 8;
+void SumInTwoStages(const Gpu& gpu, const T* x, int64_t rows, int64_t n, float* y) {
+  using Shape = gpu::SumShape<pack, gpu::kWarp, 8>;
   constexpr int64_t kEnoughBlocks = 512;
   constexpr int64_t kFewestRows = 64;
-  const auto divide = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t wanted = std::min(divide(kEnoughBlocks, divide(n, gpu::kWarp * pack)),
-                                  std::max<int64_t>(1, divide(rows, kFewestRows)));
-  const int64_t part_rows = std::max<int64_t>(1, divide(divide(rows, wanted), kWarps)) * kWarps;
-  const int64_t parts = std::max<int64_t>(1, divide(rows, part_rows));
-  if (parts == 1) {
-    return gpu::LaunchSumParts<pack, kWarps>(gpu.stream, x, rows, n, rows, 1, gpu::RowOfPart{y, n});
-  }
+  const int64_t wanted =
+      std::min(Divide(kEnoughBlocks, Divide(n, Shape::kColumns)), Divide(rows, kFewestRows));
+  const int64_t part_rows = Divide(Divide(rows, wanted), Shape::kRows) * Shape::kRows;
+  const int64_t parts = Divide(rows, part_rows);
   const ArenaScope scope(gpu.arena);
   float* const partial = gpu.arena->Allocate<float>(parts * n);
-  gpu::LaunchSumParts<pack, kWarps>(gpu.stream, x, rows, n, part_rows, parts,
-                                    gpu::RowOfPart{partial, n});
+  gpu::LaunchSumParts<Shape>(gpu.stream, x, rows, n, part_rows, parts, gpu::RowOfPart{partial, n});
   gpu::SumBlocks(gpu.stream, partial, parts, 1, n, gpu::RowOfPart{y, n});
+}
+
+// Where blocks of 64 bytes of columns are enough to keep memory busy, one stage saves the second
+// one's launch, 2 microseconds. (Measured on an H100, float16: 4096 x 512 5.1 instead of 5.8, 4096
+// x 2048 7.9 instead of 9.4, but 16384 x 512 13.6 instead of 9.4.)
+template <int pack, typename T>
+void Sum(const Gpu& gpu, const T* x, int64_t rows, int64_t n, float* y) {
+  using Shape = gpu::SumShape<pack, 64 / (pack * sizeof(T)), 32>;
+  constexpr int64_t kRowsOfBlock = 256;
+  if (rows <= kRowsOfBlock * Divide(n, Shape::kColumns)) {
+    gpu::LaunchSumParts<Shape>(gpu.stream, x, rows, n, rows, 1, gpu::RowOfPart{y, n});
+  } else {
+    SumInTwoStages<pack>(gpu, x, rows, n, y);
+  }
 }
 
 }  // namespace
 
-// Reads x once: rows * n * sizeof(T) bytes. Writes and reads a float32 for about 64 of its numbers.
+// Reads x once: rows * n * sizeof(T) bytes; two stages write and read a float32 for about 64 of its
+// numbers.
 template <typename T>
 void ColumnSum(const Gpu& gpu, const T* x, int64_t rows, int64_t n, float* y) {
   constexpr int kPack = 16 / sizeof(T);
   if (n == 0) return;
-  gpu::CanPack<T, kPack>(n, x) ? SumInParts<kPack>(gpu, x, rows, n, y)
-                               : SumInParts<1>(gpu, x, rows, n, y);
+  gpu::CanPack<T, kPack>(n, x) ? Sum<kPack>(gpu, x, rows, n, y) : Sum<1>(gpu, x, rows, n, y);
 }
 
 template void ColumnSum(const Gpu&, const float*, int64_t, int64_t, float*);

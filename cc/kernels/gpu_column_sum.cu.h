@@ -20,43 +20,62 @@ struct VectorOfPart {
   float* second;
 };
 
-// The sums over the rows of each part of x[rows, n], in a fixed order. A block sums 32 packs of
-// columns of one part; its warps take turns at the rows.
-template <typename T, int pack, int warps, typename Target>
-__global__ void __launch_bounds__(warps* kWarp)
+// How a block sums columns of one part of the rows: `warps` warps take turns at the rows; in a warp
+// `lanes` threads lie along a row, each with a pack of `pack` columns.
+template <int pack, int lanes, int warps>
+struct SumShape {
+  static constexpr int kPack = pack;
+  static constexpr int kLanes = lanes;
+  static constexpr int kWarps = warps;
+  static constexpr int kColumns = lanes * pack;
+  static constexpr int kRows = warps * kWarp / lanes;  // at once
+  static constexpr int kUnroll = lanes == kWarp ? 8 : 4;
+};
+
+// The sums over the rows of each part of x[rows, n], in a fixed order.
+template <typename Shape, typename T, typename Target>
+__global__ void __launch_bounds__(Shape::kWarps* kWarp)
     SumParts(const T* x, int64_t rows, int64_t n, int64_t part_rows, const Target target) {
-  constexpr int kColumns = kWarp * pack;
-  __shared__ alignas(sizeof(Pack<float, pack>)) float sums[warps][kColumns];
-  const int64_t first_column = blockIdx.x * int64_t{kColumns};
-  const int64_t column = first_column + threadIdx.x * pack;
-  const int64_t last = min(rows, (blockIdx.y + int64_t{1}) * part_rows);
-  float sum[pack] = {};
+  constexpr int kPack = Shape::kPack;
+  __shared__ alignas(sizeof(Pack<float, kPack>)) float sums[Shape::kWarps][Shape::kColumns];
+  const int64_t first_column = blockIdx.x * int64_t{Shape::kColumns};
+  const int first_of_pack = threadIdx.x % Shape::kLanes * kPack;
+  const int64_t column = first_column + first_of_pack;
+  const int64_t first = blockIdx.y * part_rows;
+  const int64_t last = min(rows, first + part_rows);
+  float sum[kPack] = {};
   if (column < n) {
-#pragma unroll 8
-    for (int64_t i = blockIdx.y * part_rows + threadIdx.y; i < last; i += warps) {
-      float row[pack];
-      LoadPack<pack>(x + i * n + column, row);
+#pragma unroll Shape::kUnroll
+    for (int64_t i = first + (threadIdx.y * kWarp + threadIdx.x) / Shape::kLanes; i < last;
+         i += Shape::kRows) {
+      float row[kPack];
+      LoadPack<kPack>(x + i * n + column, row);
 #pragma unroll
-      for (int j = 0; j < pack; ++j) sum[j] += row[j];
+      for (int j = 0; j < kPack; ++j) sum[j] += row[j];
     }
   }
-  StorePack<pack>(sum, &sums[threadIdx.y][threadIdx.x * pack]);
+#pragma unroll
+  for (int offset = Shape::kLanes; offset < kWarp; offset *= 2) {
+#pragma unroll
+    for (int j = 0; j < kPack; ++j) sum[j] += __shfl_xor_sync(kAllLanes, sum[j], offset);
+  }
+  if (threadIdx.x < Shape::kLanes) StorePack<kPack>(sum, &sums[threadIdx.y][first_of_pack]);
   __syncthreads();
   const int k = threadIdx.y * kWarp + threadIdx.x;
-  static_assert(kColumns <= warps * kWarp, "a thread for every column");
-  if (k >= kColumns || first_column + k >= n) return;
+  static_assert(Shape::kColumns <= Shape::kWarps * kWarp, "a thread for every column");
+  if (k >= Shape::kColumns || first_column + k >= n) return;
   float total = 0.0f;
 #pragma unroll
-  for (int i = 0; i < warps; ++i) total += sums[i][k];
+  for (int i = 0; i < Shape::kWarps; ++i) total += sums[i][k];
   target(blockIdx.y)[first_column + k] = total;
 }
 
-template <int pack, int warps, typename T, typename Target>
+template <typename Shape, typename T, typename Target>
 void LaunchSumParts(CUstream_st* stream, const T* x, int64_t rows, int64_t n, int64_t part_rows,
                     int64_t parts, const Target& target) {
   if (n == 0) return;
-  const dim3 grid(Blocks(n, kWarp * pack), static_cast<unsigned>(parts));
-  SumParts<T, pack, warps><<<grid, dim3(kWarp, warps), 0, stream>>>(x, rows, n, part_rows, target);
+  const dim3 grid(Blocks(n, Shape::kColumns), static_cast<unsigned>(parts));
+  SumParts<Shape><<<grid, dim3(kWarp, Shape::kWarps), 0, stream>>>(x, rows, n, part_rows, target);
   CheckLaunch();
 }
 
@@ -64,7 +83,7 @@ void LaunchSumParts(CUstream_st* stream, const T* x, int64_t rows, int64_t n, in
 template <typename Target>
 void SumBlocks(CUstream_st* stream, const float* x, int64_t part_rows, int64_t parts, int64_t n,
                const Target& target) {
-  LaunchSumParts<1, 32>(stream, x, parts * part_rows, n, part_rows, parts, target);
+  LaunchSumParts<SumShape<1, kWarp, 32>>(stream, x, parts * part_rows, n, part_rows, parts, target);
 }
 
 }  // namespace gpu

@@ -49,7 +49,7 @@ TF_LS_INLINE float Tanh(float x) {
 struct CpuMath {
   static TF_LS_INLINE float Exp(float x) { return row::Exp(x); }
   static TF_LS_INLINE float Tanh(float x) { return row::Tanh(x); }
-  static TF_LS_INLINE float OnePlusTanh(float x) { return 1.0f + row::Tanh(x); }
+  static TF_LS_INLINE float Sigmoid(float x) { return 0.5f + 0.5f * row::Tanh(0.5f * x); }
   static TF_LS_INLINE float Divide(float x, float y) { return x / y; }
 };
 
