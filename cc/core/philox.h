@@ -18,20 +18,31 @@ struct Philox {
   static constexpr uint32_t kWeyl1 = 0xBB67AE85u;
   static constexpr int kRounds = 10;
 
+  // What the rounds mix in. GPU kernels get it made already, as an argument.
+  struct RoundKeys {
+    uint32_t words[kRounds][2];
+
+    TF_LS_HOST_DEVICE explicit RoundKeys(uint64_t key) {
+      for (int round = 0; round < kRounds; ++round) {
+        words[round][0] = static_cast<uint32_t>(key) + round * kWeyl0;
+        words[round][1] = static_cast<uint32_t>(key >> 32) + round * kWeyl1;
+      }
+    }
+  };
+
   // Replaces a counter by its four random words.
-  TF_LS_HOST_DEVICE static void Generate(uint64_t key, uint32_t counter[4]) {
-    uint32_t key0 = static_cast<uint32_t>(key);
-    uint32_t key1 = static_cast<uint32_t>(key >> 32);
+  TF_LS_HOST_DEVICE static void Generate(const RoundKeys& keys, uint32_t counter[4]) {
     for (int round = 0; round < kRounds; ++round) {
       const uint64_t product0 = static_cast<uint64_t>(kMultiplier0) * counter[0];
       const uint64_t product1 = static_cast<uint64_t>(kMultiplier1) * counter[2];
-      counter[0] = static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ key0;
+      counter[0] = static_cast<uint32_t>(product1 >> 32) ^ counter[1] ^ keys.words[round][0];
       counter[1] = static_cast<uint32_t>(product1);
-      counter[2] = static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ key1;
+      counter[2] = static_cast<uint32_t>(product0 >> 32) ^ counter[3] ^ keys.words[round][1];
       counter[3] = static_cast<uint32_t>(product0);
-      key0 += kWeyl0;
-      key1 += kWeyl1;
     }
+  }
+  TF_LS_HOST_DEVICE static void Generate(uint64_t key, uint32_t counter[4]) {
+    Generate(RoundKeys(key), counter);
   }
 };
 

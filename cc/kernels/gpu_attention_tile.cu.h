@@ -14,49 +14,82 @@ namespace gpu {
 
 constexpr int kChunk = 8;  // numbers of 16 bits
 
-// All threads of the block start to copy rows [first, first + rows) of one head, of which the first
-// `there` exist, row i to row place(i) of `to`.
-template <int rows, int threads, typename T, int width, typename Place>
-__device__ void StartHeadCopy(HeadRows<const T> from, int64_t first, int there, int head, int size,
-                              const SharedMatrix<T, width>& to, const Place& place) {
-  constexpr int kChunks = width / kChunk;
+// Where row i of a tile lies in shared memory.
+struct InOrder {
+  __device__ static int Place(int i) { return i; }
+};
+// Such that a lane that has columns 2 * t, 2 * t + 1 of two fragments of products with these rows
+// has four neighbouring rows' products: those whose random numbers Philox makes at once.
+struct InFours {
+  __device__ static int Place(int i) { return (i & ~15) | (i & 2) << 2 | (i & 12) >> 1 | (i & 1); }
+};
+
+// Copies tiles of `rows` rows of one head into shared memory. A thread always has the same column,
+// in rows that are kStep apart.
+template <int rows, int threads, typename T, int width, typename Order = InOrder>
+class HeadCopy {
+ public:
+  // Of rows from `first` on.
+  __device__ HeadCopy(HeadRows<const T> from, int64_t first, int head, int size)
+      : row_(threadIdx.x / kChunks),
+        column_(threadIdx.x % kChunks * kChunk),
+        exists_(column_ < size),
+        stride_(from.stride),
+        data_(HeadOfRow(from, first + row_, head, size) + column_) {}
+
+  // Starts to copy rows [start, start + rows), with zeros for those from `end` on.
+  __device__ void Start(int start, int end, const SharedMatrix<T, width>& to) const {
+    const T* from = data_ + start * stride_;
+    T* const mine = to.At(Order::Place(row_), column_);
 #pragma unroll
-  for (int i = threadIdx.x; i < rows * kChunks; i += threads) {
-    const int row = i / kChunks;
-    const int column = i % kChunks * kChunk;
-    const bool exists = row < there && column < size;
-    StartCopy(exists ? HeadOfRow(from, first + row, head, size) + column : from.data, exists,
-              to.At(place(row), column));
+    for (int i = 0; i < rows; i += kStep) {
+      StartCopy(from, exists_ && start + row_ + i < end, mine + Order::Place(i) * to.kStride);
+      from += kStep * stride_;
+    }
   }
-}
+
+ private:
+  static constexpr unsigned kChunks = width / kChunk;
+  static constexpr int kStep = threads / kChunks;
+  static_assert(rows % kStep == 0 && (kStep & (kStep - 1)) == 0, "equal shares, and their places");
+
+  const int row_;
+  const int column_;
+  const bool exists_;
+  const int64_t stride_;
+  const T* const data_;
+};
 
 // A warp writes `count` fragments side by side, 16 rows, to shared memory and from there to rows
 // [first, first + 16) of one head, as far as they exist, from number `column` of the head on. Where
 // they go in shared memory is the warp's own.
 template <typename T, int count, int width>
-__device__ void StoreFragments(const ResultFragment (&x)[count], float (&factors)[2],
+__device__ void StoreFragments(const ResultFragment (&x)[count], const float (&factors)[2],
                                const SharedMatrix<T, width>& shared, int shared_row, HeadRows<T> to,
                                int64_t first, int there, int head, int size, int column) {
-  const int lane = threadIdx.x % kWarp;
+  const unsigned lane = threadIdx.x % kWarp;
+  __syncwarp();  // another lane may still read what lay there
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
+    T* const row = shared.At(shared_row + lane / 4 + half * 8, column + lane % 4 * 2);
 #pragma unroll
     for (int i = 0; i < count; ++i) {
-      *reinterpret_cast<uint32_t*>(
-          shared.At(shared_row + lane / 4 + half * 8, column + i * 8 + lane % 4 * 2)) =
-          NarrowPair<T>(x[i].values[2 * half] * factors[half],
-                        x[i].values[2 * half + 1] * factors[half]);
+      *reinterpret_cast<uint32_t*>(row + i * 8) = NarrowPair<T>(
+          x[i].values[2 * half] * factors[half], x[i].values[2 * half + 1] * factors[half]);
     }
   }
   __syncwarp();
+  constexpr unsigned kStep = kWarp / count;  // rows apart
+  const int row = lane / count;
+  const int number = column + lane % count * kChunk;
+  T* target = HeadOfRow(to, first + row, head, size) + number;
 #pragma unroll
-  for (int i = lane; i < 16 * count; i += kWarp) {
-    const int row = i / count;
-    const int number = column + i % count * kChunk;
-    if (row < there && number < size) {
-      *reinterpret_cast<uint4*>(HeadOfRow(to, first + row, head, size) + number) =
-          *reinterpret_cast<const uint4*>(shared.At(shared_row + row, number));
+  for (int i = 0; i < 16; i += kStep) {
+    if (row + i < there && number < size) {
+      *reinterpret_cast<uint4*>(target) =
+          *reinterpret_cast<const uint4*>(shared.At(shared_row + row + i, number));
     }
+    target += kStep * to.stride;
   }
   __syncwarp();
 }

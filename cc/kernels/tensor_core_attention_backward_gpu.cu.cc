@@ -1,4 +1,5 @@
 #include <cmath>
+#include <type_traits>
 
 #include "cc/kernels/gpu_attention_tile.cu.h"
 #include "cc/kernels/tensor_core_attention.h"
@@ -17,14 +18,16 @@ using gpu::SentenceRows;
 using gpu::SharedMatrix;
 
 // A warp has 16 keys of a tile, whose gradients it keeps in registers while tiles of queries pass.
-template <int width, int warps>
+template <int width, int warps, int blocks>
 struct TileShape {
+  static constexpr int kBlocks = blocks;
   static constexpr int kWidth = width;  // of heads, filled up
   static constexpr int kThreads = warps * kWarp;
   static constexpr int kKeys = 16 * warps;
   static constexpr int kQueries = warps < 4 ? 16 * warps : 64;
   // Warps that share a tile's query gradients of 16 rows, and how many numbers each of them has.
   static constexpr int kColumnParts = kKeys / kQueries;
+  static_assert(width % (16 * kColumnParts) == 0, "whole fragments");
   static constexpr int kColumns = width / kColumnParts;
   // Two stages of queries where they fit: one is worked on while the other is copied.
   static constexpr int kStages = width > 64 ? 1 : 2;
@@ -43,6 +46,7 @@ struct Gradients {
   const float* log_sums;
   HeadRows<const T> dout;
   HeadRows<T> dq, dk, dv;
+  Philox::RoundKeys round_keys;
   float* deltas;  // [heads, query rows]: out * dout, what a softmax' gradient sums over all keys
   HeadRows<float> partial;  // dq, as long as tiles of keys are to come
 };
@@ -50,9 +54,10 @@ struct Gradients {
 // Writes zeros to rows [first, first + rows) of one head.
 template <typename T, typename Shape>
 __device__ void ClearHead(HeadRows<T> to, int64_t first, int rows, int head, int size) {
-  constexpr int kChunks = Shape::kWidth / kChunk;
-  for (int i = threadIdx.x; i < rows * kChunks; i += Shape::kThreads) {
-    const int column = i % kChunks * kChunk;
+  constexpr unsigned kChunks = Shape::kWidth / kChunk;
+#pragma unroll 1
+  for (unsigned i = threadIdx.x; i < rows * kChunks; i += Shape::kThreads) {
+    const int column = static_cast<int>(i % kChunks) * kChunk;
     if (column >= size) continue;
     *reinterpret_cast<uint4*>(HeadOfRow(to, first + i / kChunks, head, size) + column) =
         uint4{0, 0, 0, 0};
@@ -62,10 +67,11 @@ __device__ void ClearHead(HeadRows<T> to, int64_t first, int rows, int head, int
 template <typename T, typename Shape>
 __device__ void ComputeDeltas(const AttentionShape& shape, const Gradients<T>& g,
                               const SentenceRows& s, int head, int size) {
-  constexpr int kChunks = Shape::kWidth / kChunk;  // lanes that share a row
+  constexpr unsigned kChunks = Shape::kWidth / kChunk;  // lanes that share a row
   const int column = threadIdx.x % kChunks * kChunk;
+  const int row = threadIdx.x / kChunks;
   for (int start = 0; start < s.queries; start += Shape::kThreads / kChunks) {
-    const int i = start + static_cast<int>(threadIdx.x) / kChunks;
+    const int i = start + row;
     float delta = 0.0f;
     if (i < s.queries && column < size) {
       float out[kChunk], dout[kChunk];
@@ -75,7 +81,7 @@ __device__ void ComputeDeltas(const AttentionShape& shape, const Gradients<T>& g
       for (int e = 0; e < kChunk; ++e) delta += out[e] * dout[e];
     }
 #pragma unroll
-    for (int offset = kChunks / 2; offset > 0; offset /= 2)
+    for (unsigned offset = kChunks / 2; offset > 0; offset /= 2)
       delta += __shfl_xor_sync(kAllLanes, delta, offset);
     if (column == 0 && i < s.queries) {
       g.deltas[head * shape.queries.rows + s.query_row + i] = delta;
@@ -92,23 +98,23 @@ class KeptWeights {
  public:
   static_assert(queries <= 64, "a bit for each of a lane's weights of one query in four");
 
-  // Without Find, all are kept.
-  __device__ void Find(const Dropout& dropout, int first_query_row, int head, int first_key) {
+  __device__ void Find(const Dropout& dropout, const Philox::RoundKeys& round_keys,
+                       int first_query_row, int head, int first_key) {
     const int lane = threadIdx.x % kWarp;
     const int mine = lane / 4 % 4;
     uint32_t found = 0;
 #pragma unroll
-    for (int chunk = 0; chunk < queries / 16; ++chunk) {
-      const int row = first_query_row + 16 * chunk + mine / 2 * 8 + lane % 4 * 2 + mine % 2;
+    for (int group = 0; group < queries / 16; ++group) {
+      const int row = first_query_row + 16 * group + mine / 2 * 8 + lane % 4 * 2 + mine % 2;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         uint32_t words[4] = {static_cast<uint32_t>(first_key / 4 + 2 * half + lane / 16),
                              static_cast<uint32_t>(row), static_cast<uint32_t>(head),
                              static_cast<uint32_t>(dropout.site)};
-        Philox::Generate(dropout.seed, words);
+        Philox::Generate(round_keys, words);
 #pragma unroll
         for (int word = 0; word < 4; ++word) {
-          if (words[word] >= dropout.threshold()) found |= 1u << (8 * chunk + 4 * half + word);
+          if (words[word] >= dropout.threshold()) found |= 1u << (8 * group + 4 * half + word);
         }
       }
     }
@@ -118,21 +124,27 @@ class KeptWeights {
     }
   }
 
-  // Of the lane's key of this half, and its query number i (0 to 3) of this chunk.
-  __device__ bool Kept(int chunk, int half, int i) const {
-    return (bits_[i] >> (8 * chunk + 4 * half) & 1u) != 0;
+  // Of the lane's key of this half, and its query number i (0 to 3) of this group of 16.
+  __device__ bool Kept(int group, int half, int i) const {
+    return (bits_[i] >> (8 * group + 4 * half) & 1u) != 0;
+  }
+  // Makes this many groups less the first ones.
+  __device__ void Pass(int groups) {
+#pragma unroll
+    for (uint32_t& bits : bits_) bits >>= 8 * groups;
   }
 
  private:
-  uint32_t bits_[4] = {~0u, ~0u, ~0u, ~0u};
+  uint32_t bits_[4];
 };
 
 template <typename T, typename Shape>
-__global__ void __launch_bounds__(Shape::kThreads)
+__global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks)
     Backward(AttentionShape shape, Dropout dropout, Gradients<T> g) {
   constexpr int kKeys = Shape::kKeys;
   constexpr int kQueries = Shape::kQueries;
   constexpr int kSteps = Shape::kWidth / 16;
+  constexpr int kGroups = 2;  // of 16 queries that a warp works on at once
   extern __shared__ __align__(16) unsigned char memory[];
   using Matrix = SharedMatrix<T, Shape::kWidth>;
   const Matrix keys{reinterpret_cast<T*>(memory)};
@@ -155,31 +167,35 @@ __global__ void __launch_bounds__(Shape::kThreads)
   }
 
   const int lane = threadIdx.x % kWarp;
-  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  const int warp = threadIdx.x / kWarp;
+  using KeyCopy = gpu::HeadCopy<kKeys, Shape::kThreads, T, Shape::kWidth>;
+  using QueryCopy = gpu::HeadCopy<kQueries, Shape::kThreads, T, Shape::kWidth>;
+  const KeyCopy copy_keys(g.k, s.key_row, head, size), copy_values(g.v, s.key_row, head, size);
+  const QueryCopy copy_queries(g.q, s.query_row, head, size);
+  const QueryCopy copy_douts(g.dout, s.query_row, head, size);
   const auto start_keys = [&](int start) {
-    const auto place = [](int i) { return i; };
-    gpu::StartHeadCopy<kKeys, Shape::kThreads>(g.k, s.key_row + start, visible - start, head, size,
-                                               keys, place);
-    gpu::StartHeadCopy<kKeys, Shape::kThreads>(g.v, s.key_row + start, visible - start, head, size,
-                                               values, place);
+    copy_keys.Start(start, visible, keys);
+    copy_values.Start(start, visible, values);
   };
   const auto start_queries = [&](int stage, int start) {
-    const auto place = [](int i) { return i; };
     const Matrix to{stages.At(stage * 2 * kQueries, 0)};
-    gpu::StartHeadCopy<kQueries, Shape::kThreads>(g.q, s.query_row + start, s.queries - start, head,
-                                                  size, to, place);
-    gpu::StartHeadCopy<kQueries, Shape::kThreads>(g.dout, s.query_row + start, s.queries - start,
-                                                  head, size, Matrix{to.At(kQueries, 0)}, place);
+    copy_queries.Start(start, s.queries, to);
+    copy_douts.Start(start, s.queries, Matrix{to.At(kQueries, 0)});
   };
-  // Their log-sums and deltas, which are zero behind the sentence's end.
+  // The gradients' common factor is left out until the end. With dropout it has the factor of kept
+  // weights too, by which deltas are divided for that.
+  const float kept = dropout.active() ? dropout.scale() : 1.0f;
+  const float inverse_kept = dropout.active() ? 1.0f - dropout.rate : 1.0f;
+  // The queries' log-sums and deltas, which are zero behind the sentence's end.
   const auto copy_statistics = [&](int stage, int start) {
+    static_assert(kQueries <= Shape::kThreads, "one query a thread");
+    const int i = threadIdx.x;
+    if (i >= kQueries) return;
+    const bool exists = start + i < s.queries;
+    const int64_t at = head * shape.queries.rows + s.query_row + start + i;
     float* const to = statistics + stage * 2 * kQueries;
-    for (int i = threadIdx.x; i < kQueries; i += Shape::kThreads) {
-      const bool exists = start + i < s.queries;
-      const int64_t at = head * shape.queries.rows + s.query_row + start + i;
-      to[i] = exists ? g.log_sums[at] : 0.0f;
-      to[kQueries + i] = exists ? g.deltas[at] : 0.0f;
-    }
+    to[i] = exists ? g.log_sums[at] : 0.0f;
+    to[kQueries + i] = exists ? g.deltas[at] * inverse_kept : 0.0f;
   };
 
   start_keys(0);
@@ -230,95 +246,128 @@ __global__ void __launch_bounds__(Shape::kThreads)
       const int query_groups = (min(kQueries, s.queries - start) + 15) / 16;
 
       if (warp < key_groups) {
-        float kept_scale = 1.0f;
-        KeptWeights<kQueries> kept;
+        KeptWeights<kQueries> mask;
         if (dropout.active()) {
-          kept_scale = dropout.scale();
-          kept.Find(dropout, s.query_row + start, head, warp_key);
+          mask.Find(dropout, g.round_keys, s.query_row + start, head, warp_key);
         }
-#pragma unroll
-        for (int chunk = 0; chunk < kQueries / 16; ++chunk) {
-          if (chunk >= query_groups) break;
+        for (int block = 0; block < query_groups; block += kGroups) {
           // Transposed: keys down, queries across.
-          ResultFragment score[2], dweight[2];
-          score[0].Clear();
-          score[1].Clear();
-          dweight[0].Clear();
-          dweight[1].Clear();
+          ResultFragment score[2 * kGroups], dweight[2 * kGroups];
 #pragma unroll
-          for (int step = 0; step < kSteps; ++step) {
-            RightFragment right[2];
-            LeftFragment left;
-            if constexpr (Shape::kKeep) {
-              left = key_kept[step];
-            } else {
-              left = keys.Left(16 * warp, 16 * step);
-            }
-            queries.RightTransposed(16 * chunk, 16 * step, right);
-            gpu::MultiplyAdd(T(), left, right[0], &score[0]);
-            gpu::MultiplyAdd(T(), left, right[1], &score[1]);
-            if constexpr (Shape::kKeep) {
-              left = value_kept[step];
-            } else {
-              left = values.Left(16 * warp, 16 * step);
-            }
-            douts.RightTransposed(16 * chunk, 16 * step, right);
-            gpu::MultiplyAdd(T(), left, right[0], &dweight[0]);
-            gpu::MultiplyAdd(T(), left, right[1], &dweight[1]);
-          }
-#pragma unroll
-          for (int i = 0; i < 4; ++i) {  // this lane's queries
-            const int query = 16 * chunk + i / 2 * 8 + lane % 4 * 2 + i % 2;
-            const int seen = s.Seen(start + query);
-            const float log_sum = log_sums[query];
-            const float delta = deltas[query];
-#pragma unroll
-            for (int half = 0; half < 2; ++half) {
-              float& weight = score[i / 2].values[2 * half + i % 2];
-              float& d = dweight[i / 2].values[2 * half + i % 2];
-              const bool sees = warp_key + 8 * half + lane / 4 < seen;
-              weight = sees ? __expf(gpu::Score(weight, scale) - log_sum) : 0.0f;
-              const float factor = kept.Kept(chunk, half, i) ? kept_scale : 0.0f;
-              d = sees ? weight * (d * factor - delta) * scale : 0.0f;
-              weight *= factor;
-            }
-          }
-          LeftFragment dropped, dscore;
-#pragma unroll
-          for (int part = 0; part < 4; ++part) {
-            const int at = part % 2 * 2;
-            dropped.pairs[part] =
-                gpu::NarrowPair<T>(score[part / 2].values[at], score[part / 2].values[at + 1]);
-            dscore.pairs[part] =
-                gpu::NarrowPair<T>(dweight[part / 2].values[at], dweight[part / 2].values[at + 1]);
-            *reinterpret_cast<uint32_t*>(dscores.At(16 * warp + part % 2 * 8 + lane / 4,
-                                                    16 * chunk + part / 2 * 8 + lane % 4 * 2)) =
-                dscore.pairs[part];
+          for (int i = 0; i < 2 * kGroups; ++i) {
+            score[i].Clear();
+            dweight[i].Clear();
           }
 #pragma unroll
           for (int step = 0; step < kSteps; ++step) {
             RightFragment right[2];
-            douts.Right(16 * chunk, 16 * step, right);
-            gpu::MultiplyAdd(T(), dropped, right[0], &dvalue[2 * step]);
-            gpu::MultiplyAdd(T(), dropped, right[1], &dvalue[2 * step + 1]);
-            queries.Right(16 * chunk, 16 * step, right);
-            gpu::MultiplyAdd(T(), dscore, right[0], &dkey[2 * step]);
-            gpu::MultiplyAdd(T(), dscore, right[1], &dkey[2 * step + 1]);
+            LeftFragment key, value;
+            if constexpr (Shape::kKeep) {
+              key = key_kept[step];
+              value = value_kept[step];
+            } else {
+              key = keys.Left(16 * warp, 16 * step);
+              value = values.Left(16 * warp, 16 * step);
+            }
+#pragma unroll
+            for (int group = 0; group < kGroups; ++group) {
+              queries.RightTransposed(16 * (block + group), 16 * step, right);
+              gpu::MultiplyAdd(T(), key, right[0], &score[2 * group]);
+              gpu::MultiplyAdd(T(), key, right[1], &score[2 * group + 1]);
+              douts.RightTransposed(16 * (block + group), 16 * step, right);
+              gpu::MultiplyAdd(T(), value, right[0], &dweight[2 * group]);
+              gpu::MultiplyAdd(T(), value, right[1], &dweight[2 * group + 1]);
+            }
+          }
+          // Replaces scores by weights after dropout, weights' gradients by scores' gradients.
+          const auto weigh = [&](auto may_be_unseen, auto drops) {
+#pragma unroll
+            for (int i = 0; i < 4 * kGroups; ++i) {  // this lane's queries
+              const int query = 16 * block + i / 2 * 8 + lane % 4 * 2 + i % 2;
+              const int seen = s.Seen(start + query) - warp_key - lane / 4;
+              const float log_sum = log_sums[query];
+              const float delta = deltas[query];
+#pragma unroll
+              for (int half = 0; half < 2; ++half) {
+                float& x = score[i / 2].values[2 * half + i % 2];
+                float& dx = dweight[i / 2].values[2 * half + i % 2];
+                const float weight = __expf(gpu::Score(x, scale) - log_sum);
+                const bool dropped = decltype(drops)::value && !mask.Kept(i / 4, half, i % 4);
+                x = dropped ? 0.0f : weight;
+                dx = weight * ((dropped ? 0.0f : dx) - delta);
+                if (decltype(may_be_unseen)::value && 8 * half >= seen) x = dx = 0.0f;
+              }
+            }
+          };
+          constexpr std::true_type kYes;
+          constexpr std::false_type kNo;
+          // The first query sees least.
+          if (warp_key + 16 <= s.Seen(start + 16 * block)) {
+            dropout.active() ? weigh(kNo, kYes) : weigh(kNo, kNo);
+          } else {
+            dropout.active() ? weigh(kYes, kYes) : weigh(kYes, kNo);
+          }
+          mask.Pass(kGroups);
+#pragma unroll
+          for (int group = 0; group < kGroups; ++group) {
+            LeftFragment dropped, dscore;
+#pragma unroll
+            for (int part = 0; part < 4; ++part) {
+              const float* const pair = &score[2 * group + part / 2].values[part % 2 * 2];
+              const float* const dpair = &dweight[2 * group + part / 2].values[part % 2 * 2];
+              dropped.pairs[part] = gpu::NarrowPair<T>(pair[0], pair[1]);
+              dscore.pairs[part] = gpu::NarrowPair<T>(dpair[0], dpair[1]);
+              *reinterpret_cast<uint32_t*>(dscores.At(
+                  16 * warp + part % 2 * 8 + lane / 4,
+                  16 * (block + group) + part / 2 * 8 + lane % 4 * 2)) = dscore.pairs[part];
+            }
+#pragma unroll
+            for (int step = 0; step < kSteps; ++step) {
+              RightFragment right[2];
+              douts.Right(16 * (block + group), 16 * step, right);
+              gpu::MultiplyAdd(T(), dropped, right[0], &dvalue[2 * step]);
+              gpu::MultiplyAdd(T(), dropped, right[1], &dvalue[2 * step + 1]);
+              queries.Right(16 * (block + group), 16 * step, right);
+              gpu::MultiplyAdd(T(), dscore, right[0], &dkey[2 * step]);
+              gpu::MultiplyAdd(T(), dscore, right[1], &dkey[2 * step + 1]);
+            }
           }
         }
       }
-      __syncthreads();
 
       // The queries' gradients need the scores' of all warps.
       const int group = warp / Shape::kColumnParts;
+      const int column = warp % Shape::kColumnParts * Shape::kColumns;
+      const int first = start + 16 * group;
+      // Calls function(sum, number) with the two numbers of dq that each number of this warp's part
+      // of it is added to.
+      ResultFragment dquery[Shape::kColumns / 8];
+      const auto each_partial = [&](const auto& function) {
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          const int row = first + 8 * half + lane / 4;
+          if (row >= s.queries) continue;
+          float* const partial = HeadOfRow(g.partial, s.query_row + row, head, size);
+#pragma unroll
+          for (int i = 0; i < Shape::kColumns / 8; ++i) {
+            const int number = column + 8 * i + lane % 4 * 2;
+            if (number >= size) continue;
+            function(reinterpret_cast<float2*>(partial + number), &dquery[i].values[2 * half]);
+          }
+        }
+      };
+#pragma unroll
+      for (int i = 0; i < Shape::kColumns / 8; ++i) dquery[i].Clear();
+      if (key_start > 0) {
+        each_partial([](const float2* sum, float* mine) {
+          const float2 before = *sum;
+          mine[0] = before.x;
+          mine[1] = before.y;
+        });
+      }
+      __syncthreads();
       if (group < query_groups) {
-        const int column = warp % Shape::kColumnParts * Shape::kColumns;
-        ResultFragment dquery[Shape::kColumns / 8];
-#pragma unroll
-        for (int i = 0; i < Shape::kColumns / 8; ++i) dquery[i].Clear();
-#pragma unroll
-        for (int i = 0; i < kKeys / 16; ++i) {
-          if (i >= key_groups) break;
+        for (int i = 0; i < key_groups; ++i) {
           const LeftFragment left = dscores.LeftTransposed(16 * i, 16 * group);
 #pragma unroll
           for (int step = 0; step < Shape::kColumns / 16; ++step) {
@@ -328,31 +377,12 @@ __global__ void __launch_bounds__(Shape::kThreads)
             gpu::MultiplyAdd(T(), left, right[1], &dquery[2 * step + 1]);
           }
         }
-        const int first = start + 16 * group;
         // Later tiles of keys add to it, if any of the tile's queries sees them.
         const bool last = s.Seen(min(start + kQueries, s.queries) - 1) <= key_start + kKeys;
-        if (key_start > 0 || !last) {
-#pragma unroll
-          for (int half = 0; half < 2; ++half) {
-            const int row = first + 8 * half + lane / 4;
-            if (row >= s.queries) continue;
-            float* const partial = HeadOfRow(g.partial, s.query_row + row, head, size);
-#pragma unroll
-            for (int i = 0; i < Shape::kColumns / 8; ++i) {
-              const int number = column + 8 * i + lane % 4 * 2;
-              if (number >= size) continue;
-              float2& sum = *reinterpret_cast<float2*>(partial + number);
-              float* const mine = &dquery[i].values[2 * half];
-              if (key_start > 0) {
-                mine[0] += sum.x;
-                mine[1] += sum.y;
-              }
-              if (!last) sum = float2{mine[0], mine[1]};
-            }
-          }
-        }
-        if (last) {
-          float factors[2] = {1.0f, 1.0f};
+        if (!last) {
+          each_partial([](float2* sum, const float* mine) { *sum = float2{mine[0], mine[1]}; });
+        } else {
+          const float factors[2] = {kept * scale, kept * scale};
           // All warps are done with these queries.
           gpu::StoreFragments(dquery, factors, queries, 16 * group, g.dq, s.query_row + first,
                               s.queries - first, head, size, column);
@@ -368,12 +398,13 @@ __global__ void __launch_bounds__(Shape::kThreads)
       __syncthreads();
     }
 
-    float factors[2] = {1.0f, 1.0f};
+    const float factors[2] = {kept * scale, kept * scale};
+    const float value_factors[2] = {kept, kept};
     const int there = s.key_rows - warp_key;
     gpu::StoreFragments(dkey, factors, keys, 16 * warp, g.dk, s.key_row + warp_key, there, head,
                         size, 0);
-    gpu::StoreFragments(dvalue, factors, values, 16 * warp, g.dv, s.key_row + warp_key, there, head,
-                        size, 0);
+    gpu::StoreFragments(dvalue, value_factors, values, 16 * warp, g.dv, s.key_row + warp_key, there,
+                        head, size, 0);
     __syncthreads();
   }
   // Keys that nobody sees, behind the last tile.
@@ -397,14 +428,14 @@ void Launch(const Gpu& gpu, const AttentionShape& shape, const Dropout& dropout,
 template <typename T, int width>
 void LaunchForLength(const Gpu& gpu, const AttentionShape& shape, const Dropout& dropout,
                      const Gradients<T>& gradients) {
-  constexpr int kMostWarps = width > 64 ? 4 : 8;
+  constexpr bool kNarrow = width <= 64;
   const int64_t length = gpu::AverageLength(shape.keys);
   if (length <= 32) {
-    Launch<T, TileShape<width, 2>>(gpu, shape, dropout, gradients);
+    Launch<T, TileShape<width, 2, 4>>(gpu, shape, dropout, gradients);
   } else if (length <= 64) {
-    Launch<T, TileShape<width, 4>>(gpu, shape, dropout, gradients);
+    Launch<T, TileShape<width, 4, 2>>(gpu, shape, dropout, gradients);
   } else {
-    Launch<T, TileShape<width, kMostWarps>>(gpu, shape, dropout, gradients);
+    Launch<T, TileShape<width, kNarrow ? 8 : 4, kNarrow ? 1 : 2>>(gpu, shape, dropout, gradients);
   }
 }
 
@@ -417,7 +448,9 @@ bool TensorCoreAttentionGradient(const Gpu& gpu, const AttentionShape& shape,
                                  const T* dout, HeadRows<T> dq, HeadRows<T> dk, HeadRows<T> dv) {
   const ArenaScope scope(gpu.arena);
   const int64_t n = shape.hidden_size();
-  Gradients<T> g = {q, k, v, {out, n}, log_sums, {dout, n}, dq, dk, dv, nullptr, {nullptr, n}};
+  Gradients<T> g = {q,         k,           v,  {out, n}, log_sums,
+                    {dout, n}, dq,          dk, dv,       Philox::RoundKeys(dropout.seed),
+                    nullptr,   {nullptr, n}};
   if (shape.head_size > 128 || !gpu::HasTensorCores() ||
       !gpu::HeadsAreAligned(shape.head_size, q, k, v, g.out, g.dout, dq, dk, dv)) {
     return false;
