@@ -3,7 +3,7 @@
     bazel build //cc/layers:gpu_layers_benchmark
     python benchmarks/gpu_layers.py [--ours bazel-bin/cc/layers/gpu_layers_benchmark]
 
-One encoder and one decoder layer in float16 with dropout 0.1, pre-norm, relu, no padding: the
+One encoder and one decoder layer in float16 (or --dtype bfloat16) with dropout 0.1, pre-norm, relu, no padding: the
 layers alone, without TensorFlow, loss and optimizer. PyTorch runs the same layers eagerly and
 compiled (scaled_dot_product_attention, autocast). Milliseconds a layer, medians, and how much
 faster tf_ls is; the floor is the arithmetic at the rate of a large product in the same run.
@@ -39,18 +39,21 @@ def main() -> None:
         "--ours", type=Path, default=Path("bazel-bin/cc/layers/gpu_layers_benchmark")
     )
     parser.add_argument("--cells", nargs="*", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--dtype", choices=("float16", "bfloat16"), default="float16")
     args = parser.parse_args()
-    rate = product_rate()
-    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}; large float16 products:")
+    dtype = getattr(torch, args.dtype)
+    rate = product_rate(dtype)
+    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}; large {args.dtype} products:")
     print(f"{rate / 1e12:.0f} TFLOP/s. Forward and backward of a layer, ms:\n")
     head = ("cell", "layer", "floor", "tf_ls", "eager", "compiled", "x eager", "x compiled")
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
     for name in args.cells:
         cell = CELLS[name]
-        ours = json.loads(subprocess.check_output([args.ours, *map(str, cell)], text=True))
+        command = [args.ours, *map(str, cell), args.dtype]
+        ours = json.loads(subprocess.check_output(command, text=True))
         for kind in ("encoder", "decoder"):
             mine = (ours[f"{kind}_forward"] + ours[f"{kind}_backward"]) / 1e3
-            eager, compiled = (time_torch(kind, *cell, compiled=c) for c in (False, True))
+            eager, compiled = (time_torch(dtype, kind, *cell, compiled=c) for c in (False, True))
             floor = flops(kind, *cell) / rate * 1e3
             times = [f"{t:.3f}" for t in (floor, mine, eager, compiled)]
             ratios = [f"{t / mine:.2f}" for t in (eager, compiled)]
@@ -68,9 +71,9 @@ def flops(kind: str, hidden: int, heads: int, filter_size: int, batch: int, leng
     return 6 * rows * weights + (4 + 10) * attended * hidden
 
 
-def product_rate() -> float:
-    """FLOP/s of a large float16 product."""
-    a, b = (torch.randn(8192, 8192, device="cuda", dtype=torch.float16) for _ in range(2))
+def product_rate(dtype: torch.dtype) -> float:
+    """FLOP/s of a large product."""
+    a, b = (torch.randn(8192, 8192, device="cuda", dtype=dtype) for _ in range(2))
     return 2 * 8192**3 / median_seconds(lambda: a @ b)
 
 
@@ -87,7 +90,14 @@ def median_seconds(call, warm_up: int = 10, repeats: int = 50) -> float:
 
 
 def time_torch(
-    kind: str, hidden: int, heads: int, filter_size: int, batch: int, length: int, compiled: bool
+    dtype: torch.dtype,
+    kind: str,
+    hidden: int,
+    heads: int,
+    filter_size: int,
+    batch: int,
+    length: int,
+    compiled: bool,
 ) -> float:
     """Milliseconds of forward and backward of one layer of a stack."""
     torch._dynamo.reset()
@@ -100,7 +110,7 @@ def time_torch(
     def step():
         stack.zero_grad(set_to_none=True)
         x.grad = memory.grad = None
-        with torch.autocast("cuda", torch.float16):
+        with torch.autocast("cuda", dtype):
             y = run(x, memory)
         y.backward(dy)
 

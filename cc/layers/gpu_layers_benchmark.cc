@@ -1,7 +1,7 @@
 // Times Transformer layers on the GPU: the forward and the backward pass of an encoder and of a
 // decoder layer in float16, with dropout, without padding.
 //
-//     gpu_layers_benchmark HIDDEN HEADS FILTER BATCH LENGTH
+//     gpu_layers_benchmark HIDDEN HEADS FILTER BATCH LENGTH [float16|bfloat16]
 //
 // prints one line of JSON: microseconds of each, the median of many. benchmarks/gpu_layers.py runs
 // it beside PyTorch.
@@ -17,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "cc/core/bfloat16.h"
 #include "cc/core/float16.h"
 #include "cc/kernels/cast_weights.h"
 #include "cc/layers/decoder_layer.h"
@@ -79,14 +80,15 @@ double Time(const std::function<void()>& call) {
   return times[kRepeats / 2] * 1e3;
 }
 
+template <typename T>
 class Benchmark {
  public:
   Benchmark(int64_t hidden, int64_t heads, int64_t filter, int64_t batch, int64_t length)
       : arena_(size_t{4} << 30),
         sentences_(Ragged(std::vector<int32_t>(batch, length))),
-        x_(Random<float16>(batch * length * hidden, 1)),
-        memory_(Random<float16>(batch * length * hidden, 2)),
-        dy_(Random<float16>(batch * length * hidden, 3)),
+        x_(Random<T>(batch * length * hidden, 1)),
+        memory_(Random<T>(batch * length * hidden, 2)),
+        dy_(Random<T>(batch * length * hidden, 3)),
         y_(x_),
         dx_(x_),
         dmemory_(x_) {
@@ -102,7 +104,7 @@ class Benchmark {
     {
       const Layer layer(options_);
       TimeLayer("encoder", layer, [&](const Gpu& gpu) {
-        return EncoderLayer<Gpu, float16>(gpu, options_, sentences_.view(), layer.weights.data());
+        return EncoderLayer<Gpu, T>(gpu, options_, sentences_.view(), layer.weights.data());
       });
     }
     std::printf(", ");
@@ -111,7 +113,7 @@ class Benchmark {
     {
       const Layer layer(options_);
       TimeLayer("decoder", layer, [&](const Gpu& gpu) {
-        return DecoderLayer<Gpu, float16>(gpu, options_, sentences_.view(),
+        return DecoderLayer<Gpu, T>(gpu, options_, sentences_.view(),
                                           {memory_.data(), sentences_.view(), kNoLag},
                                           layer.weights.data());
       });
@@ -147,7 +149,7 @@ class Benchmark {
       const ArenaScope scope(&arena_);
       WeightCasts casts;
       Gpu gpu{/*stream=*/nullptr, &arena_};
-      CastWeights<float16>(gpu, weights.pieces, &casts);
+      CastWeights<T>(gpu, weights.pieces, &casts);
       gpu.weight_casts = &casts;
       body(make_layer(gpu));
     };
@@ -162,11 +164,11 @@ class Benchmark {
     std::printf("\"%s_forward\": %.1f, \"%s_backward\": %.1f", name, forward, name, backward);
   }
 
-  void Backward(const EncoderLayer<Gpu, float16>& layer, const void* reserve,
+  void Backward(const EncoderLayer<Gpu, T>& layer, const void* reserve,
                 const Layer& weights) {
     layer.Backward(x_.data(), reserve, dy_.data(), dx_.data(), weights.gradient.data());
   }
-  void Backward(const DecoderLayer<Gpu, float16>& layer, const void* reserve,
+  void Backward(const DecoderLayer<Gpu, T>& layer, const void* reserve,
                 const Layer& weights) {
     layer.Backward(x_.data(), reserve, dy_.data(), dx_.data(), dmemory_.data(),
                    weights.gradient.data());
@@ -175,21 +177,26 @@ class Benchmark {
   LayerOptions options_;
   StackArena arena_;
   const DeviceRagged<Gpu> sentences_;
-  const GpuNumbers<float16> x_, memory_, dy_;
-  GpuNumbers<float16> y_, dx_, dmemory_;
+  const GpuNumbers<T> x_, memory_, dy_;
+  GpuNumbers<T> y_, dx_, dmemory_;
 };
 
 }  // namespace
 }  // namespace tf_ls
 
 int main(int count, char** arguments) {
-  if (count != 6) {
-    std::fprintf(stderr, "usage: %s HIDDEN HEADS FILTER BATCH LENGTH\n", arguments[0]);
+  const std::string type = count == 7 ? arguments[6] : "float16";
+  if (count < 6 || count > 7 || (type != "float16" && type != "bfloat16")) {
+    std::fprintf(stderr, "usage: %s HIDDEN HEADS FILTER BATCH LENGTH [float16|bfloat16]\n",
+                 arguments[0]);
     return 2;
   }
   const auto number = [&](int i) { return std::atoll(arguments[i]); };
+  const auto run = [&](auto zero) {
+    tf_ls::Benchmark<decltype(zero)>(number(1), number(2), number(3), number(4), number(5)).Run();
+  };
   try {
-    tf_ls::Benchmark(number(1), number(2), number(3), number(4), number(5)).Run();
+    type == "float16" ? run(tf_ls::float16()) : run(tf_ls::bfloat16());
   } catch (const std::exception& error) {
     std::fprintf(stderr, "%s\n", error.what());
     return 1;
