@@ -11,7 +11,7 @@
 
 namespace tf_ls {
 
-// y = dropout(activation(x)) on rows of n numbers. Cost: reads x, writes y.
+// y = dropout(activation(x)) on rows of n numbers, in place if wanted. Cost: reads x, writes y.
 template <typename T>
 void ActivationDropout(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x,
                        int64_t rows, int64_t n, T* y);
@@ -19,13 +19,24 @@ template <typename T>
 void ActivationDropout(const Gpu& gpu, Activation kind, const Dropout& dropout, const T* x,
                        int64_t rows, int64_t n, T* y);
 
-// dx = dropout(dy) * activation'(x); in place over dy if wanted. Cost: reads x and dy, writes dx.
+// dx = dropout(dy) * activation'(x), in place over dy if wanted; dbias[n], the sums of dx's
+// columns, in float32 and in an order that depends on rows and n only; and y once more. Cost: reads
+// x and dy, writes dx and y.
 template <typename T>
 void ActivationDropoutGradient(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x,
-                               const T* dy, int64_t rows, int64_t n, T* dx);
+                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias);
 template <typename T>
 void ActivationDropoutGradient(const Gpu& gpu, Activation kind, const Dropout& dropout, const T* x,
-                               const T* dy, int64_t rows, int64_t n, T* dx);
+                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias);
+
+// The same for relu from y, which is above zero where x is and the mask keeps it. Cost: reads y and
+// dy, writes dx.
+template <typename T>
+void ReluDropoutGradient(const Cpu& cpu, const Dropout& dropout, const T* y, const T* dy,
+                         int64_t rows, int64_t n, T* dx, float* dbias);
+template <typename T>
+void ReluDropoutGradient(const Gpu& gpu, const Dropout& dropout, const T* y, const T* dy,
+                         int64_t rows, int64_t n, T* dx, float* dbias);
 
 }  // namespace tf_ls
 

@@ -54,6 +54,12 @@ std::vector<double> ExpectedGradient(Activation kind, const Dropout& dropout,
   return expected;
 }
 
+std::vector<double> Sums(const std::vector<double>& x, int64_t n) {
+  std::vector<double> sums(n, 0.0);
+  for (size_t i = 0; i < x.size(); ++i) sums[i % n] += x[i];
+  return sums;
+}
+
 template <typename DeviceAndType>
 class ActivationDropoutTest : public ::testing::Test {
  protected:
@@ -70,13 +76,34 @@ class ActivationDropoutTest : public ::testing::Test {
     return y.host();
   }
 
+  struct Gradients {
+    std::vector<T> y, dx;
+    std::vector<float> dbias;
+  };
+
+  Gradients AllGradients(Activation kind, const Dropout& dropout, const std::vector<T>& x,
+                         const std::vector<T>& dy, int64_t n) {
+    const Numbers<T> in(x), gradient(dy);
+    Numbers<T> y(Unwritten<T>(x.size())), dx(Unwritten<T>(x.size()));
+    Numbers<float> dbias(Unwritten<float>(n));
+    ActivationDropoutGradient(device_, kind, dropout, in.data(), gradient.data(), x.size() / n, n,
+                              y.data(), dx.data(), dbias.data());
+    return {y.host(), dx.host(), dbias.host()};
+  }
   std::vector<T> Gradient(Activation kind, const Dropout& dropout, const std::vector<T>& x,
                           const std::vector<T>& dy, int64_t n) {
-    const Numbers<T> in(x), gradient(dy);
-    Numbers<T> dx(Unwritten<T>(x.size()));
-    ActivationDropoutGradient(device_, kind, dropout, in.data(), gradient.data(), x.size() / n, n,
-                              dx.data());
-    return dx.host();
+    return AllGradients(kind, dropout, x, dy, n).dx;
+  }
+
+  // From relu's result.
+  Gradients ReluGradients(const Dropout& dropout, const std::vector<T>& y, const std::vector<T>& dy,
+                          int64_t n) {
+    const Numbers<T> out(y), gradient(dy);
+    Numbers<T> dx(Unwritten<T>(y.size()));
+    Numbers<float> dbias(Unwritten<float>(n));
+    ReluDropoutGradient(device_, dropout, out.data(), gradient.data(), y.size() / n, n, dx.data(),
+                        dbias.data());
+    return {y, dx.host(), dbias.host()};
   }
 
   const typename Testing<Device>::Instance test_device_;
@@ -103,10 +130,51 @@ TYPED_TEST(ActivationDropoutTest, GradientDropsTheSameNumbers) {
       for (const int64_t n : kLengths) {
         const auto x = Random<T>(9 * n, 2, 3.0);
         const auto dy = Random<T>(9 * n, 3);
-        EXPECT_TRUE(Close(this->Gradient(kind, dropout, x, dy, n),
-                          ExpectedGradient(kind, dropout, x, dy, 9, n)));
+        const auto result = this->AllGradients(kind, dropout, x, dy, n);
+        const auto expected = ExpectedGradient(kind, dropout, x, dy, 9, n);
+        EXPECT_TRUE(Close(result.dx, expected));
+        EXPECT_TRUE(Close(result.dbias, Sums(expected, n), 1e-5));
+        EXPECT_TRUE(Identical(result.y, this->Activate(kind, dropout, x, n)));
       }
     }
+  }
+}
+
+TYPED_TEST(ActivationDropoutTest, GradientSumsManyRows) {
+  using T = typename TestFixture::T;
+  for (const int64_t n : {264, 261}) {
+    const auto x = Random<T>(1500 * n, 7, 3.0);
+    const auto dy = Random<T>(1500 * n, 8);
+    const auto result = this->AllGradients(Activation::kGelu, kDropouts[1], x, dy, n);
+    const auto expected = ExpectedGradient(Activation::kGelu, kDropouts[1], x, dy, 1500, n);
+    EXPECT_TRUE(Close(result.dx, expected));
+    EXPECT_TRUE(Close(result.dbias, Sums(expected, n), 1e-5));
+  }
+}
+
+TYPED_TEST(ActivationDropoutTest, GradientOfReluIsTheSameFromItsResult) {
+  using T = typename TestFixture::T;
+  for (const Dropout& dropout :
+       {kDropouts[0], kDropouts[1], {1.0f, 99, DropoutSite::kActivation}}) {
+    for (const int64_t n : kLengths) {
+      const auto x = Random<T>(150 * n, 2, 3.0);
+      const auto dy = Random<T>(150 * n, 3);
+      const auto expected = this->AllGradients(Activation::kRelu, dropout, x, dy, n);
+      const auto result = this->ReluGradients(dropout, expected.y, dy, n);
+      EXPECT_TRUE(Close(result.dx, expected.dx, 0.0));
+      EXPECT_TRUE(Close(result.dbias, expected.dbias, 0.0));
+    }
+  }
+}
+
+TYPED_TEST(ActivationDropoutTest, GradientOfReluFromItsResultPassesNaNOn) {
+  using T = typename TestFixture::T;
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  const auto result = this->ReluGradients(kDropouts[1], Convert<T>(std::vector<double>{0.0, 1.0}),
+                                          Convert<T>(std::vector<double>{nan, nan}), 2);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_TRUE(std::isnan(Value(result.dx[i])));
+    EXPECT_TRUE(std::isnan(result.dbias[i]));
   }
 }
 
@@ -149,27 +217,37 @@ TYPED_TEST(ActivationDropoutTest, TakesTheLargestNumbersAndNaN) {
   }
 }
 
-TYPED_TEST(ActivationDropoutTest, GradientWorksInPlace) {
+TYPED_TEST(ActivationDropoutTest, WorksInPlace) {
   using T = typename TestFixture::T;
+  using Numbers = typename TestFixture::template Numbers<T>;
   for (const Activation kind : kAll) {
     for (const int64_t n : {21, 32}) {
       const auto x = Random<T>(9 * n, 4, 3.0);
       const auto dy = Random<T>(9 * n, 5);
-      const typename TestFixture::template Numbers<T> in(x);
-      typename TestFixture::template Numbers<T> over_dy(dy);
+      const auto expected = this->AllGradients(kind, kDropouts[1], x, dy, n);
+      const Numbers in(x);
+      Numbers over_x(x), over_dy(dy), y(Unwritten<T>(9 * n));
+      typename TestFixture::template Numbers<float> dbias(Unwritten<float>(n));
+      ActivationDropout(this->device_, kind, kDropouts[1], over_x.data(), 9, n, over_x.data());
+      EXPECT_TRUE(Identical(over_x.host(), expected.y));
       ActivationDropoutGradient(this->device_, kind, kDropouts[1], in.data(), over_dy.data(), 9, n,
-                                over_dy.data());
-      EXPECT_TRUE(Identical(over_dy.host(), this->Gradient(kind, kDropouts[1], x, dy, n)));
+                                y.data(), over_dy.data(), dbias.data());
+      EXPECT_TRUE(Identical(over_dy.host(), expected.dx));
+      if (kind != Activation::kRelu) continue;
+      Numbers again(dy);
+      ReluDropoutGradient(this->device_, kDropouts[1], y.data(), again.data(), 9, n, again.data(),
+                          dbias.data());
+      EXPECT_TRUE(Close(again.host(), expected.dx, 0.0));
     }
   }
 }
 
 TYPED_TEST(ActivationDropoutTest, TakesNoRows) {
-  using T = typename TestFixture::T;
-  T* const none = nullptr;
-  ActivationDropout<T>(this->device_, Activation::kGelu, kDropouts[1], none, 0, 5, none);
-  ActivationDropoutGradient<T>(this->device_, Activation::kGelu, kDropouts[1], none, none, 0, 5,
-                               none);
+  EXPECT_TRUE(this->Activate(Activation::kGelu, kDropouts[1], {}, 5).empty());
+  const std::vector<float> zeros(5, 0.0f);
+  EXPECT_TRUE(
+      Identical(this->AllGradients(Activation::kGelu, kDropouts[1], {}, {}, 5).dbias, zeros));
+  EXPECT_TRUE(Identical(this->ReluGradients(kDropouts[1], {}, {}, 5).dbias, zeros));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include <algorithm>
+#include <cstdint>
 
 #include "cc/kernels/column_sum.h"
 #include "cc/kernels/gpu_column_sum.cu.h"
@@ -8,21 +8,16 @@ namespace {
 
 int64_t Divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// In as many parts as keep a large GPU busy, unless there are too few rows, then over the parts.
-// The number of parts does not depend on the GPU, so that results do not.
 template <int pack, typename T>
 void SumInTwoStages(const Gpu& gpu, const T* x, int64_t rows, int64_t n, float* y) {
+  // Each of a block's warps has 8 rows or more.
   using Shape = gpu::SumShape<pack, gpu::kWarp, 8>;
-  constexpr int64_t kEnoughBlocks = 512;
-  constexpr int64_t kFewestRows = 64;
-  const int64_t wanted =
-      std::min(Divide(kEnoughBlocks, Divide(n, Shape::kColumns)), Divide(rows, kFewestRows));
-  const int64_t part_rows = Divide(Divide(rows, wanted), Shape::kRows) * Shape::kRows;
-  const int64_t parts = Divide(rows, part_rows);
+  const gpu::RowParts parts = gpu::DivideRows(rows, Divide(n, Shape::kColumns), 8 * Shape::kRows);
   const ArenaScope scope(gpu.arena);
-  float* const partial = gpu.arena->Allocate<float>(parts * n);
-  gpu::LaunchSumParts<Shape>(gpu.stream, x, rows, n, part_rows, parts, gpu::RowOfPart{partial, n});
-  gpu::SumBlocks(gpu.stream, partial, parts, 1, n, gpu::RowOfPart{y, n});
+  float* const partial = gpu.arena->Allocate<float>(parts.count * n);
+  gpu::LaunchSumParts<Shape>(gpu.stream, x, rows, n, parts.rows, parts.count,
+                             gpu::RowOfPart{partial, n});
+  gpu::SumBlocks(gpu.stream, partial, parts.count, 1, n, gpu::RowOfPart{y, n});
 }
 
 // Where blocks of 64 bytes of columns are enough to keep memory busy, one stage saves the second

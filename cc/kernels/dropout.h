@@ -20,6 +20,16 @@ template <typename T>
 void ApplyDropout(const Gpu& gpu, const Dropout& dropout, const T* x, int64_t rows, int64_t n,
                   T* y);
 
+// dx = ApplyDropout of dy, in place if wanted, and dbias[n], the sums of dx's columns, in float32
+// and in an order that depends on rows and n only: the gradients of what is dropped and of a bias
+// in it. Cost: reads dy, writes dx.
+template <typename T>
+void DropoutBiasGradient(const Cpu& cpu, const Dropout& dropout, const T* dy, int64_t rows,
+                         int64_t n, T* dx, float* dbias);
+template <typename T>
+void DropoutBiasGradient(const Gpu& gpu, const Dropout& dropout, const T* dy, int64_t rows,
+                         int64_t n, T* dx, float* dbias);
+
 // y = residual + mask * x / (1 - rate); in place over either.
 template <typename T>
 void DropoutAdd(const Cpu& cpu, const Dropout& dropout, const T* x, const T* residual, int64_t rows,

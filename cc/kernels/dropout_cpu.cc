@@ -1,7 +1,9 @@
 #include <algorithm>
 
+#include "cc/kernels/column_sum.h"
 #include "cc/kernels/dropout.h"
 #include "cc/kernels/row_access.h"
+#include "cc/kernels/row_sum.h"
 
 namespace tf_ls {
 
@@ -20,6 +22,27 @@ void ApplyDropout(const Cpu& cpu, const Dropout& dropout, const T* x, int64_t ro
     row::Multiply(ReadRow(x + i * n, n, buffer), mask, n, out);
     WriteRow(out, n, y + i * n);
   });
+}
+
+template <typename T>
+void DropoutBiasGradient(const Cpu& cpu, const Dropout& dropout, const T* dy, int64_t rows,
+                         int64_t n, T* dx, float* dbias) {
+  if (!dropout.active()) {
+    ApplyDropout(cpu, dropout, dy, rows, n, dx);
+    return ColumnSum(cpu, dx, rows, n, dbias);
+  }
+  SumRows(
+      cpu, rows, n, /*cost=*/4,
+      [&](int64_t i) {
+        float* const mask = ThreadBuffer<0>(n);
+        row::DropoutMask(dropout, i, 0, n, mask);
+        float* const buffer = ThreadBuffer<1>(n);
+        float* const out = RowTarget(dx + i * n, buffer);
+        row::Multiply(ReadRow(dy + i * n, n, buffer), mask, n, out);
+        WriteRow(out, n, dx + i * n);
+        return out;
+      },
+      dbias);
 }
 
 template <typename T>
@@ -44,6 +67,10 @@ void DropoutAdd(const Cpu& cpu, const Dropout& dropout, const T* x, const T* res
 template void ApplyDropout(const Cpu&, const Dropout&, const float*, int64_t, int64_t, float*);
 template void ApplyDropout(const Cpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
                            bfloat16*);
+template void DropoutBiasGradient(const Cpu&, const Dropout&, const float*, int64_t, int64_t,
+                                  float*, float*);
+template void DropoutBiasGradient(const Cpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
+                                  bfloat16*, float*);
 template void DropoutAdd(const Cpu&, const Dropout&, const float*, const float*, int64_t, int64_t,
                          float*);
 template void DropoutAdd(const Cpu&, const Dropout&, const bfloat16*, const bfloat16*, int64_t,

@@ -1,5 +1,5 @@
 #include "cc/kernels/dropout.h"
-#include "cc/kernels/gpu_chunk.cu.h"
+#include "cc/kernels/gpu_chunk_sum.cu.h"
 #include "cc/kernels/gpu_dropout_mask.cu.h"
 
 namespace tf_ls {
@@ -32,6 +32,28 @@ struct Drop {
   T* const y;
 };
 
+// dx = mask * dy. Reads dy, writes dx: 2 * rows * n * sizeof(T) bytes.
+template <typename T, bool packed>
+struct DropGradient {
+  static constexpr int kCount = gpu::Chunk<T, packed>::kCount;
+
+  __device__ auto At(int64_t column) const {
+    return [this, column](int64_t row, float* sum) {
+      gpu::Chunk<T, packed> gradient;
+      gradient.Load(dy + row * n, column, n);
+      mask.Multiply<kCount>(row, /*lane=*/0, column, gradient.values);
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) sum[i] += gradient.values[i];
+      gradient.Store(dx + row * n, column, n);
+    };
+  }
+
+  const DropoutMask mask;
+  const T* const dy;
+  const int64_t n;
+  T* const dx;
+};
+
 }  // namespace
 
 template <typename T>
@@ -52,6 +74,17 @@ void ApplyDropout(const Gpu& gpu, const Dropout& dropout, const T* x, int64_t ro
 }
 
 template <typename T>
+void DropoutBiasGradient(const Gpu& gpu, const Dropout& dropout, const T* dy, int64_t rows,
+                         int64_t n, T* dx, float* dbias) {
+  const auto run = [&](auto packed) {
+    gpu::SumForEachChunk(gpu, rows, n,
+                         DropGradient<T, decltype(packed)::value>{DropoutMask(dropout), dy, n, dx},
+                         dbias);
+  };
+  gpu::ForPacked<T>(run, n, dy, dx);
+}
+
+template <typename T>
 void DropoutAdd(const Gpu& gpu, const Dropout& dropout, const T* x, const T* residual, int64_t rows,
                 int64_t n, T* y) {
   const auto run = [&](auto packed) {
@@ -66,6 +99,12 @@ template void ApplyDropout(const Gpu&, const Dropout&, const float*, int64_t, in
 template void ApplyDropout(const Gpu&, const Dropout&, const float16*, int64_t, int64_t, float16*);
 template void ApplyDropout(const Gpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
                            bfloat16*);
+template void DropoutBiasGradient(const Gpu&, const Dropout&, const float*, int64_t, int64_t,
+                                  float*, float*);
+template void DropoutBiasGradient(const Gpu&, const Dropout&, const float16*, int64_t, int64_t,
+                                  float16*, float*);
+template void DropoutBiasGradient(const Gpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
+                                  bfloat16*, float*);
 template void DropoutAdd(const Gpu&, const Dropout&, const float*, const float*, int64_t, int64_t,
                          float*);
 template void DropoutAdd(const Gpu&, const Dropout&, const float16*, const float16*, int64_t,

@@ -89,6 +89,35 @@ TYPED_TEST(DropoutTest, AddsTheResidual) {
   }
 }
 
+TYPED_TEST(DropoutTest, GradientIsSummedForABias) {
+  using T = typename TestFixture::T;
+  for (const Dropout& dropout : this->dropouts_) {
+    for (const int64_t n : kLengths) {
+      const auto dy = Random<T>(kRows * n, 6);
+      const auto expected = this->Expected(dropout, dy, n);
+      std::vector<double> sums(n, 0.0);
+      for (int64_t i = 0; i < kRows * n; ++i) sums[i % n] += expected[i];
+      const typename TestFixture::template Numbers<T> in(dy);
+      typename TestFixture::template Numbers<T> dx(Unwritten<T>(dy.size())), over_dy(dy);
+      typename TestFixture::template Numbers<float> dbias(Unwritten<float>(n));
+      DropoutBiasGradient(this->device_, dropout, in.data(), kRows, n, dx.data(), dbias.data());
+      EXPECT_TRUE(Close(dx.host(), expected));
+      EXPECT_TRUE(Close(dbias.host(), sums, 1e-5));
+      DropoutBiasGradient(this->device_, dropout, over_dy.data(), kRows, n, over_dy.data(),
+                          dbias.data());
+      EXPECT_TRUE(Identical(over_dy.host(), dx.host()));
+    }
+  }
+}
+
+TYPED_TEST(DropoutTest, BiasGradientOfNoRowsIsZero) {
+  using T = typename TestFixture::T;
+  typename TestFixture::template Numbers<float> dbias(Unwritten<float>(5));
+  T* const none = nullptr;
+  DropoutBiasGradient<T>(this->device_, this->dropouts_[1], none, 0, 5, none, dbias.data());
+  EXPECT_TRUE(Identical(dbias.host(), std::vector<float>(5, 0.0f)));
+}
+
 // Forward on one device and backward on another would agree: bit for bit.
 TYPED_TEST(DropoutTest, HasTheMasksOfRowMathOnEveryDevice) {
   using T = typename TestFixture::T;

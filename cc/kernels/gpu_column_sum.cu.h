@@ -1,6 +1,7 @@
 #ifndef TF_LS_CC_KERNELS_GPU_COLUMN_SUM_CU_H_
 #define TF_LS_CC_KERNELS_GPU_COLUMN_SUM_CU_H_
 
+#include <algorithm>
 #include <cstdint>
 
 #include "cc/kernels/gpu_primitives.cu.h"
@@ -19,6 +20,24 @@ struct VectorOfPart {
   float* first;
   float* second;
 };
+
+// How rows are divided among blocks that each sum the columns of a part.
+struct RowParts {
+  int64_t rows;   // of a part; the last one may have fewer
+  int64_t count;  // none of no rows
+};
+
+// In as many parts as keep a large GPU busy when each takes `column_blocks` blocks, which look at
+// `rows_at_once` rows at once, unless there are too few rows. The number of parts does not depend
+// on the GPU, so that results do not.
+inline RowParts DivideRows(int64_t rows, int64_t column_blocks, int64_t rows_at_once) {
+  constexpr int64_t kEnoughBlocks = 512;
+  const auto divide = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  if (rows == 0) return {rows_at_once, 0};
+  const int64_t wanted = divide(kEnoughBlocks, column_blocks);
+  const int64_t part_rows = divide(divide(rows, wanted), rows_at_once) * rows_at_once;
+  return {part_rows, divide(rows, part_rows)};
+}
 
 // How a block sums columns of one part of the rows: `warps` warps take turns at the rows; in a warp
 // `lanes` threads lie along a row, each with a pack of `pack` columns.

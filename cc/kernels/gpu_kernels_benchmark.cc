@@ -35,6 +35,7 @@
 #include "cc/kernels/layer_norm.h"
 #include "cc/kernels/loss_factor.h"
 #include "cc/kernels/pack.h"
+#include "cc/kernels/pre_norm_gradient.h"
 #include "cc/kernels/projected_cross_entropy.h"
 #include "cc/kernels/scale.h"
 #include "cc/testing/test_gpu.h"
@@ -212,6 +213,19 @@ class Problem {
          [=, &t](int64_t i) {
            DropoutAdd(gpu_, Dropout(), t.x(i), t.residual(i), rows, n, t.y(i));
          }},
+        {"DropoutBiasGradient", 2 * size + 4.0 * n,
+         [=, &t](int64_t i) {
+           DropoutBiasGradient(gpu_, dropout, t.dy(i), rows, n, t.y(i), dgamma);
+         }},
+        {"PreNormGradient", 4 * size + 8.0 * rows + 4.0 * n,
+         [=, &t](int64_t i) {
+           PreNormGradient<float16>(gpu_, t.x(i), gamma, beta, moments, dropout, t.dy(i), rows, n,
+                                    t.y(i), t.residual(i), dgamma);
+         }},
+        {"ReluDropoutGradient", 3 * size + 4.0 * n,
+         [=, &t](int64_t i) {
+           ReluDropoutGradient(gpu_, dropout, t.x(i), t.dy(i), rows, n, t.y(i), dgamma);
+         }},
         {"ColumnSum", size + 4.0 * n,
          [=, &t](int64_t i) { ColumnSum(gpu_, t.x(i), rows, n, dgamma); }},
         {"AppendRows", 2 * size,
@@ -266,10 +280,11 @@ class Problem {
           {std::string("ActivationDropout, ") + named.first, 2 * size, [=, &t](int64_t i) {
              ActivationDropout(gpu_, kind, dropout, t.x(i), rows, n, t.y(i));
            }});
-      cases.push_back({std::string("... gradient, ") + named.first, 3 * size, [=, &t](int64_t i) {
-                         ActivationDropoutGradient(gpu_, kind, dropout, t.x(i), t.dy(i), rows, n,
-                                                   t.y(i));
-                       }});
+      cases.push_back(
+          {std::string("... gradient, ") + named.first, 4 * size + 4.0 * n, [=, &t](int64_t i) {
+             ActivationDropoutGradient(gpu_, kind, dropout, t.x(i), t.dy(i), rows, n, t.y(i),
+                                       t.residual(i), dgamma);
+           }});
     }
     return cases;
   }

@@ -74,10 +74,11 @@ class CachedAttentionBlock {
                 KeysAndValues<const T*> dall, T* dx, KeysAndValues<T*> dcache,
                 const SelfAttentionWeights<float*>& gradient) const {
     residual_.Backward(
-        x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
+        x, saved.residual, dy, dx, gradient.norm, gradient.out.bias,
+        [&](const T* input, const T* doutput, T* dinput) {
           T* const dcontext = dinput;  // free until the end
-          DenseGradient<Device, T>(device_, weights_.out, hidden_, hidden_, saved.context, doutput,
-                                   rows(), dcontext, gradient.out);
+          DenseProductGradient<Device, T>(device_, weights_.out, hidden_, hidden_, saved.context,
+                                          doutput, rows(), dcontext, gradient.out);
           T* const dqkv = New(rows() * 3);
           T* const dkeys = New(keys_.view().rows);
           T* const dvalues = New(keys_.view().rows);

@@ -70,10 +70,11 @@ class CrossAttentionBlock {
   void Backward(const T* x, const Saved& saved, const T* dy, T* dx, T* dmemory,
                 const CrossAttentionWeights<float*>& gradient) const {
     residual_.Backward(
-        x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
+        x, saved.residual, dy, dx, gradient.norm, gradient.out.bias,
+        [&](const T* input, const T* doutput, T* dinput) {
           T* const dcontext = dinput;  // free until the end
-          DenseGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput, rows_,
-                        dcontext, gradient.out);
+          DenseProductGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput,
+                               rows_, dcontext, gradient.out);
           T* const dq = device_.arena->template Allocate<T>(rows_ * hidden_);
           T* const dkv = device_.arena->template Allocate<T>(memory_rows_ * 2 * hidden_);
           AttentionGradient<T>(device_, shape_, dropout_, Queries(saved), Keys(saved),

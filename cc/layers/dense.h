@@ -17,15 +17,30 @@ void Dense(const Device& device, DenseWeights<const float*> weights, int64_t inp
          /*accumulate=*/false, y);
 }
 
+// The gradient of Dense's input.
+template <typename Device, typename T>
+void DenseInputGradient(const Device& device, DenseWeights<const float*> weights, int64_t inputs,
+                        int64_t outputs, const T* dy, int64_t rows, T* dx) {
+  MatMul(device, dy, rows, Weight{weights.kernel, inputs, outputs}.Transposed(), nullptr,
+         /*accumulate=*/false, dx);
+}
+
+// The gradients of Dense's input and kernel, where that of the bias is made with dy.
+template <typename Device, typename T>
+void DenseProductGradient(const Device& device, DenseWeights<const float*> weights, int64_t inputs,
+                          int64_t outputs, const T* x, const T* dy, int64_t rows, T* dx,
+                          DenseWeights<float*> dweights) {
+  MatMulWeightGradient(device, x, dy, rows, inputs, outputs, dweights.kernel);
+  DenseInputGradient(device, weights, inputs, outputs, dy, rows, dx);
+}
+
 // The gradients of Dense: of its weights and of x.
 template <typename Device, typename T>
 void DenseGradient(const Device& device, DenseWeights<const float*> weights, int64_t inputs,
                    int64_t outputs, const T* x, const T* dy, int64_t rows, T* dx,
                    DenseWeights<float*> dweights) {
   ColumnSum(device, dy, rows, outputs, dweights.bias);
-  MatMulWeightGradient(device, x, dy, rows, inputs, outputs, dweights.kernel);
-  MatMul(device, dy, rows, Weight{weights.kernel, inputs, outputs}.Transposed(), nullptr,
-         /*accumulate=*/false, dx);
+  DenseProductGradient(device, weights, inputs, outputs, x, dy, rows, dx, dweights);
 }
 
 }  // namespace tf_ls

@@ -148,9 +148,10 @@ TYPED_TEST(EncoderLayerTest, LooksBackOnlyWhenCausal) {
 
 TYPED_TEST(EncoderLayerTest, TakesTheOtherActivations) {
   for (const Activation kind : {Activation::kRelu, Activation::kTanh, Activation::kGeluErf}) {
-    LayerOptions options = TinyEncoderOptions();
-    options.activation = kind;
-    TestFixture::Check(typename TestFixture::Problem(options));
+    for (LayerOptions options : {TinyEncoderOptions(), WithDropout(TinyEncoderOptions())}) {
+      options.activation = kind;
+      TestFixture::Check(typename TestFixture::Problem(options));
+    }
   }
 }
 
@@ -201,6 +202,7 @@ TYPED_TEST(EncoderLayerTest, FillsItsReserveAndNoMore) {
   for (const bool pre_norm : {true, false}) {
     LayerOptions options = WithDropout(TinyEncoderOptions());
     options.pre_norm = pre_norm;
+    options.activation = pre_norm ? Activation::kGelu : Activation::kRelu;
     const auto result =
         TestFixture::Run(typename TestFixture::Problem(options), /*threads=*/2, kGuard);
     const auto& reserve = result.reserve_after_forward;

@@ -15,7 +15,7 @@ class FfnBlock {
  public:
   struct Saved {
     typename Residual<Device, T>::Saved residual;
-    T* inner;  // [rows, F]: before the activation
+    T* inner;  // [rows, F]: before the activation; with relu, behind it and its dropout
 
     static Saved Cut(const LayerOptions& options, int64_t rows, BufferCutter* reserve) {
       Saved saved;
@@ -39,7 +39,7 @@ class FfnBlock {
   void Forward(const T* x, const Saved& saved, T* y) const {
     residual_.Forward(x, saved.residual, y, [&](const T* input, T* output) {
       Dense(device_, weights_.dense1, hidden_, filter_, input, rows_, saved.inner);
-      T* const activated = NewInner();
+      T* const activated = Activated(saved);
       ActivationDropout<T>(device_, activation_, dropout_, saved.inner, rows_, filter_, activated);
       Dense<Device, T>(device_, weights_.dense2, filter_, hidden_, activated, rows_, output);
     });
@@ -48,21 +48,30 @@ class FfnBlock {
   void Backward(const T* x, const Saved& saved, const T* dy, T* dx,
                 const FfnWeights<float*>& gradient) const {
     residual_.Backward(
-        x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
-          T* const activated = NewInner();
+        x, saved.residual, dy, dx, gradient.norm, gradient.dense2.bias,
+        [&](const T* input, const T* doutput, T* dinput) {
+          T* const activated = Activated(saved);
           T* const dinner = NewInner();
-          ActivationDropout<T>(device_, activation_, dropout_, saved.inner, rows_, filter_,
-                               activated);
-          DenseGradient<Device, T>(device_, weights_.dense2, filter_, hidden_, activated, doutput,
-                                   rows_, dinner, gradient.dense2);
-          ActivationDropoutGradient<T>(device_, activation_, dropout_, saved.inner, dinner, rows_,
-                                       filter_, dinner);
-          DenseGradient<Device, T>(device_, weights_.dense1, hidden_, filter_, input, dinner, rows_,
-                                   dinput, gradient.dense1);
+          DenseInputGradient(device_, weights_.dense2, filter_, hidden_, doutput, rows_, dinner);
+          if (activation_ == Activation::kRelu) {
+            ReluDropoutGradient<T>(device_, dropout_, activated, dinner, rows_, filter_, dinner,
+                                   gradient.dense1.bias);
+          } else {
+            ActivationDropoutGradient<T>(device_, activation_, dropout_, saved.inner, dinner, rows_,
+                                         filter_, activated, dinner, gradient.dense1.bias);
+          }
+          MatMulWeightGradient(device_, activated, doutput, rows_, filter_, hidden_,
+                               gradient.dense2.kernel);
+          DenseProductGradient<Device, T>(device_, weights_.dense1, hidden_, filter_, input, dinner,
+                                          rows_, dinput, gradient.dense1);
         });
   }
 
  private:
+  // Where the second product's factor goes. Relu's slope can be told from what comes out.
+  T* Activated(const Saved& saved) const {
+    return activation_ == Activation::kRelu ? saved.inner : NewInner();
+  }
   T* NewInner() const { return device_.arena->template Allocate<T>(rows_ * filter_); }
 
   const Device& device_;

@@ -114,8 +114,8 @@ class Benchmark {
       const Layer layer(options_);
       TimeLayer("decoder", layer, [&](const Gpu& gpu) {
         return DecoderLayer<Gpu, T>(gpu, options_, sentences_.view(),
-                                          {memory_.data(), sentences_.view(), kNoLag},
-                                          layer.weights.data());
+                                    {memory_.data(), sentences_.view(), kNoLag},
+                                    layer.weights.data());
       });
     }
     std::printf("}\n");
@@ -164,12 +164,10 @@ class Benchmark {
     std::printf("\"%s_forward\": %.1f, \"%s_backward\": %.1f", name, forward, name, backward);
   }
 
-  void Backward(const EncoderLayer<Gpu, T>& layer, const void* reserve,
-                const Layer& weights) {
+  void Backward(const EncoderLayer<Gpu, T>& layer, const void* reserve, const Layer& weights) {
     layer.Backward(x_.data(), reserve, dy_.data(), dx_.data(), weights.gradient.data());
   }
-  void Backward(const DecoderLayer<Gpu, T>& layer, const void* reserve,
-                const Layer& weights) {
+  void Backward(const DecoderLayer<Gpu, T>& layer, const void* reserve, const Layer& weights) {
     layer.Backward(x_.data(), reserve, dy_.data(), dx_.data(), dmemory_.data(),
                    weights.gradient.data());
   }

@@ -69,10 +69,11 @@ class ProjectedAttentionBlock {
   void Backward(const T* x, const Saved& saved, const T* dy, T* dx, KeysAndValues<T*> dmemory,
                 const CrossAttentionWeights<float*>& gradient) const {
     residual_.Backward(
-        x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
+        x, saved.residual, dy, dx, gradient.norm, gradient.out.bias,
+        [&](const T* input, const T* doutput, T* dinput) {
           T* const dcontext = dinput;  // free until the end
-          DenseGradient<Device, T>(device_, weights_.out, hidden_, hidden_, saved.context, doutput,
-                                   rows_, dcontext, gradient.out);
+          DenseProductGradient<Device, T>(device_, weights_.out, hidden_, hidden_, saved.context,
+                                          doutput, rows_, dcontext, gradient.out);
           T* const dq = device_.arena->template Allocate<T>(rows_ * hidden_);
           AttentionGradient<T>(device_, shape_, Dropout(), {saved.q, hidden_},
                                {memory_.keys, hidden_}, {memory_.values, hidden_}, saved.context,

@@ -6,6 +6,7 @@
 #include "cc/core/arena.h"
 #include "cc/kernels/dropout.h"
 #include "cc/kernels/layer_norm.h"
+#include "cc/kernels/pre_norm_gradient.h"
 #include "cc/layers/layer_options.h"
 #include "cc/layers/weights.h"
 
@@ -59,19 +60,19 @@ class Residual {
     }
   }
 
-  // `gradient(input, doutput, dinput)` writes the gradient of f at `input`; dx may be dy.
+  // `gradient(input, doutput, dinput)` writes the gradient of f at `input`; dx may be dy. The last
+  // thing that f does is to add a bias, whose gradient dbias[H] is made here.
   template <typename Function>
   void Backward(const T* x, const Saved& saved, const T* dy, T* dx, LayerNormWeights<float*> dnorm,
-                const Function& gradient) const {
+                float* dbias, const Function& gradient) const {
     const ArenaScope scope(device_.arena);
     const int64_t n = options_.hidden_size;
     T* const doutput = New();
     T* const dinput = New();
     if (options_.pre_norm) {
       T* const normalized = New();
-      LayerNormFromMoments(device_, x, rows_, n, norm_.gamma, norm_.beta, saved.moments,
-                           normalized);
-      ApplyDropout(device_, dropout_, dy, rows_, n, doutput);
+      PreNormGradient(device_, x, norm_.gamma, norm_.beta, saved.moments, dropout_, dy, rows_, n,
+                      normalized, doutput, dbias);
       gradient(normalized, doutput, dinput);
       LayerNormGradient(device_, dinput, x, rows_, n, norm_.gamma, saved.moments, dy, dx,
                         dnorm.gamma, dnorm.beta);
@@ -79,7 +80,7 @@ class Residual {
       T* const dsum = New();
       LayerNormGradient(device_, dy, saved.sum, rows_, n, norm_.gamma, saved.moments,
                         static_cast<const T*>(nullptr), dsum, dnorm.gamma, dnorm.beta);
-      ApplyDropout(device_, dropout_, dsum, rows_, n, doutput);
+      DropoutBiasGradient<T>(device_, dropout_, dsum, rows_, n, doutput, dbias);
       gradient(x, doutput, dinput);
       DropoutAdd(device_, Dropout(), dinput, dsum, rows_, n, dx);
     }

@@ -53,10 +53,11 @@ class SelfAttentionBlock {
   void Backward(const T* x, const Saved& saved, const T* dy, T* dx,
                 const SelfAttentionWeights<float*>& gradient) const {
     residual_.Backward(
-        x, saved.residual, dy, dx, gradient.norm, [&](const T* input, const T* doutput, T* dinput) {
+        x, saved.residual, dy, dx, gradient.norm, gradient.out.bias,
+        [&](const T* input, const T* doutput, T* dinput) {
           T* const dcontext = dinput;  // free until the end
-          DenseGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput, rows_,
-                        dcontext, gradient.out);
+          DenseProductGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput,
+                               rows_, dcontext, gradient.out);
           T* const dqkv = device_.arena->template Allocate<T>(rows_ * 3 * hidden_);
           const auto part = [&](int64_t i) { return HeadRows<T>{dqkv + i * hidden_, 3 * hidden_}; };
           AttentionGradient<T>(device_, shape_, dropout_, Part(saved.qkv, 0), Part(saved.qkv, 1),
