@@ -8,6 +8,7 @@
 #include "cc/core/gpu.h"
 #include "cc/core/philox.h"
 #include "cc/kernels/activation_kind.h"
+#include "cc/kernels/column_sum.h"
 
 namespace tf_ls {
 
@@ -24,19 +25,21 @@ void ActivationDropout(const Gpu& gpu, Activation kind, const Dropout& dropout, 
 // x and dy, writes dx and y.
 template <typename T>
 void ActivationDropoutGradient(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x,
-                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias);
+                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias,
+                               ColumnSums<Cpu>* sums);
 template <typename T>
 void ActivationDropoutGradient(const Gpu& gpu, Activation kind, const Dropout& dropout, const T* x,
-                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias);
+                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias,
+                               ColumnSums<Gpu>* sums);
 
 // The same for relu from y, which is above zero where x is and the mask keeps it. Cost: reads y and
 // dy, writes dx.
 template <typename T>
 void ReluDropoutGradient(const Cpu& cpu, const Dropout& dropout, const T* y, const T* dy,
-                         int64_t rows, int64_t n, T* dx, float* dbias);
+                         int64_t rows, int64_t n, T* dx, float* dbias, ColumnSums<Cpu>* sums);
 template <typename T>
 void ReluDropoutGradient(const Gpu& gpu, const Dropout& dropout, const T* y, const T* dy,
-                         int64_t rows, int64_t n, T* dx, float* dbias);
+                         int64_t rows, int64_t n, T* dx, float* dbias, ColumnSums<Gpu>* sums);
 
 }  // namespace tf_ls
 

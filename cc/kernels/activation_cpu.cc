@@ -27,7 +27,8 @@ void ActivationDropout(const Cpu& cpu, Activation kind, const Dropout& dropout, 
 
 template <typename T>
 void ActivationDropoutGradient(const Cpu& cpu, Activation kind, const Dropout& dropout, const T* x,
-                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias) {
+                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias,
+                               ColumnSums<Cpu>* /*sums*/) {
   SumRows(
       cpu, rows, n, kCost,
       [&](int64_t i) {
@@ -52,7 +53,7 @@ void ActivationDropoutGradient(const Cpu& cpu, Activation kind, const Dropout& d
 
 template <typename T>
 void ReluDropoutGradient(const Cpu& cpu, const Dropout& dropout, const T* y, const T* dy,
-                         int64_t rows, int64_t n, T* dx, float* dbias) {
+                         int64_t rows, int64_t n, T* dx, float* dbias, ColumnSums<Cpu>* /*sums*/) {
   SumRows(
       cpu, rows, n, /*cost=*/1,
       [&](int64_t i) {
@@ -72,13 +73,14 @@ template void ActivationDropout(const Cpu&, Activation, const Dropout&, const fl
 template void ActivationDropout(const Cpu&, Activation, const Dropout&, const bfloat16*, int64_t,
                                 int64_t, bfloat16*);
 template void ActivationDropoutGradient(const Cpu&, Activation, const Dropout&, const float*,
-                                        const float*, int64_t, int64_t, float*, float*, float*);
+                                        const float*, int64_t, int64_t, float*, float*, float*,
+                                        ColumnSums<Cpu>*);
 template void ActivationDropoutGradient(const Cpu&, Activation, const Dropout&, const bfloat16*,
                                         const bfloat16*, int64_t, int64_t, bfloat16*, bfloat16*,
-                                        float*);
+                                        float*, ColumnSums<Cpu>*);
 template void ReluDropoutGradient(const Cpu&, const Dropout&, const float*, const float*, int64_t,
-                                  int64_t, float*, float*);
+                                  int64_t, float*, float*, ColumnSums<Cpu>*);
 template void ReluDropoutGradient(const Cpu&, const Dropout&, const bfloat16*, const bfloat16*,
-                                  int64_t, int64_t, bfloat16*, float*);
+                                  int64_t, int64_t, bfloat16*, float*, ColumnSums<Cpu>*);
 
 }  // namespace tf_ls

@@ -139,13 +139,14 @@ void ActivationDropout(const Gpu& gpu, Activation kind, const Dropout& dropout, 
 
 template <typename T>
 void ActivationDropoutGradient(const Gpu& gpu, Activation kind, const Dropout& dropout, const T* x,
-                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias) {
+                               const T* dy, int64_t rows, int64_t n, T* y, T* dx, float* dbias,
+                               ColumnSums<Gpu>* sums) {
   ForActivation(kind, [&](auto function) {
     const auto run = [&](auto packed) {
       gpu::SumForEachChunk(gpu, rows, n,
                            ActivateDropGradient<decltype(function), T, decltype(packed)::value>{
                                DropoutMask(dropout), x, dy, n, y, dx},
-                           dbias);
+                           dbias, sums);
     };
     gpu::ForPacked<T>(run, n, x, dy, y, dx);
   });
@@ -153,11 +154,12 @@ void ActivationDropoutGradient(const Gpu& gpu, Activation kind, const Dropout& d
 
 template <typename T>
 void ReluDropoutGradient(const Gpu& gpu, const Dropout& dropout, const T* y, const T* dy,
-                         int64_t rows, int64_t n, T* dx, float* dbias) {
+                         int64_t rows, int64_t n, T* dx, float* dbias, ColumnSums<Gpu>* sums) {
   const float scale = dropout.active() ? dropout.scale() : 1.0f;
   const auto run = [&](auto packed) {
     gpu::SumForEachChunk(gpu, rows, n,
-                         ReluDropGradient<T, decltype(packed)::value>{scale, y, dy, n, dx}, dbias);
+                         ReluDropGradient<T, decltype(packed)::value>{scale, y, dy, n, dx}, dbias,
+                         sums);
   };
   gpu::ForPacked<T>(run, n, y, dy, dx);
 }
@@ -169,18 +171,19 @@ template void ActivationDropout(const Gpu&, Activation, const Dropout&, const fl
 template void ActivationDropout(const Gpu&, Activation, const Dropout&, const bfloat16*, int64_t,
                                 int64_t, bfloat16*);
 template void ActivationDropoutGradient(const Gpu&, Activation, const Dropout&, const float*,
-                                        const float*, int64_t, int64_t, float*, float*, float*);
+                                        const float*, int64_t, int64_t, float*, float*, float*,
+                                        ColumnSums<Gpu>*);
 template void ReluDropoutGradient(const Gpu&, const Dropout&, const float*, const float*, int64_t,
-                                  int64_t, float*, float*);
+                                  int64_t, float*, float*, ColumnSums<Gpu>*);
 template void ActivationDropoutGradient(const Gpu&, Activation, const Dropout&, const float16*,
                                         const float16*, int64_t, int64_t, float16*, float16*,
-                                        float*);
+                                        float*, ColumnSums<Gpu>*);
 template void ReluDropoutGradient(const Gpu&, const Dropout&, const float16*, const float16*,
-                                  int64_t, int64_t, float16*, float*);
+                                  int64_t, int64_t, float16*, float*, ColumnSums<Gpu>*);
 template void ActivationDropoutGradient(const Gpu&, Activation, const Dropout&, const bfloat16*,
                                         const bfloat16*, int64_t, int64_t, bfloat16*, bfloat16*,
-                                        float*);
+                                        float*, ColumnSums<Gpu>*);
 template void ReluDropoutGradient(const Gpu&, const Dropout&, const bfloat16*, const bfloat16*,
-                                  int64_t, int64_t, bfloat16*, float*);
+                                  int64_t, int64_t, bfloat16*, float*, ColumnSums<Gpu>*);
 
 }  // namespace tf_ls

@@ -86,8 +86,10 @@ class ActivationDropoutTest : public ::testing::Test {
     const Numbers<T> in(x), gradient(dy);
     Numbers<T> y(Unwritten<T>(x.size())), dx(Unwritten<T>(x.size()));
     Numbers<float> dbias(Unwritten<float>(n));
+    ColumnSums<Device> sums(device_);
     ActivationDropoutGradient(device_, kind, dropout, in.data(), gradient.data(), x.size() / n, n,
-                              y.data(), dx.data(), dbias.data());
+                              y.data(), dx.data(), dbias.data(), &sums);
+    sums.Finish();
     return {y.host(), dx.host(), dbias.host()};
   }
   std::vector<T> Gradient(Activation kind, const Dropout& dropout, const std::vector<T>& x,
@@ -101,8 +103,10 @@ class ActivationDropoutTest : public ::testing::Test {
     const Numbers<T> out(y), gradient(dy);
     Numbers<T> dx(Unwritten<T>(y.size()));
     Numbers<float> dbias(Unwritten<float>(n));
+    ColumnSums<Device> sums(device_);
     ReluDropoutGradient(device_, dropout, out.data(), gradient.data(), y.size() / n, n, dx.data(),
-                        dbias.data());
+                        dbias.data(), &sums);
+    sums.Finish();
     return {y, dx.host(), dbias.host()};
   }
 
@@ -228,15 +232,16 @@ TYPED_TEST(ActivationDropoutTest, WorksInPlace) {
       const Numbers in(x);
       Numbers over_x(x), over_dy(dy), y(Unwritten<T>(9 * n));
       typename TestFixture::template Numbers<float> dbias(Unwritten<float>(n));
+      ColumnSums<typename TestFixture::Device> sums(this->device_);
       ActivationDropout(this->device_, kind, kDropouts[1], over_x.data(), 9, n, over_x.data());
       EXPECT_TRUE(Identical(over_x.host(), expected.y));
       ActivationDropoutGradient(this->device_, kind, kDropouts[1], in.data(), over_dy.data(), 9, n,
-                                y.data(), over_dy.data(), dbias.data());
+                                y.data(), over_dy.data(), dbias.data(), &sums);
       EXPECT_TRUE(Identical(over_dy.host(), expected.dx));
       if (kind != Activation::kRelu) continue;
       Numbers again(dy);
       ReluDropoutGradient(this->device_, kDropouts[1], y.data(), again.data(), 9, n, again.data(),
-                          dbias.data());
+                          dbias.data(), &sums);
       EXPECT_TRUE(Close(again.host(), expected.dx, 0.0));
     }
   }

@@ -31,7 +31,9 @@ class ColumnSumTest : public ::testing::Test {
     const Device& device = test_device;
     const Numbers<T> in(x);
     Numbers<float> y(Unwritten<float>(n));
-    ColumnSum(device, in.data(), rows, n, y.data());
+    ColumnSums<Device> sums(device);
+    ColumnSum(device, in.data(), rows, n, y.data(), &sums);
+    sums.Finish();
     return y.host();
   }
 };
@@ -59,6 +61,25 @@ TYPED_TEST(ColumnSumTest, TakesManyRowsAndManyColumns) {
     std::vector<double> expected(n, 0.0);
     for (int64_t i = 0; i < rows * n; ++i) expected[i % n] += Value(x[i]);
     EXPECT_TRUE(Close(this->Sum(x, rows, n), expected, 1e-5)) << rows << " rows of " << n;
+  }
+}
+
+TYPED_TEST(ColumnSumTest, FinishesManySumsTogether) {
+  using T = typename TestFixture::T;
+  using Device = typename TestFixture::Device;
+  const typename Testing<Device>::Instance test_device;
+  const Device& device = test_device;
+  std::vector<typename TestFixture::template Numbers<T>> x;
+  std::vector<typename TestFixture::template Numbers<float>> y;
+  for (int i = 0; i < 19; ++i) {
+    x.emplace_back(Random<T>(5000 * (i + 1), i));
+    y.emplace_back(Unwritten<float>(i + 1));
+  }
+  ColumnSums<Device> sums(device);
+  for (int i = 0; i < 19; ++i) ColumnSum(device, x[i].data(), 5000, i + 1, y[i].data(), &sums);
+  sums.Finish();
+  for (int i = 0; i < 19; ++i) {
+    EXPECT_TRUE(Identical(y[i].host(), this->Sum(x[i].host(), 5000, i + 1)));
   }
 }
 

@@ -7,6 +7,7 @@
 #include "cc/core/cpu.h"
 #include "cc/core/gpu.h"
 #include "cc/core/philox.h"
+#include "cc/kernels/column_sum.h"
 
 namespace tf_ls {
 
@@ -25,10 +26,10 @@ void ApplyDropout(const Gpu& gpu, const Dropout& dropout, const T* x, int64_t ro
 // in it. Cost: reads dy, writes dx.
 template <typename T>
 void DropoutBiasGradient(const Cpu& cpu, const Dropout& dropout, const T* dy, int64_t rows,
-                         int64_t n, T* dx, float* dbias);
+                         int64_t n, T* dx, float* dbias, ColumnSums<Cpu>* sums);
 template <typename T>
 void DropoutBiasGradient(const Gpu& gpu, const Dropout& dropout, const T* dy, int64_t rows,
-                         int64_t n, T* dx, float* dbias);
+                         int64_t n, T* dx, float* dbias, ColumnSums<Gpu>* sums);
 
 // y = residual + mask * x / (1 - rate); in place over either.
 template <typename T>

@@ -26,10 +26,10 @@ void ApplyDropout(const Cpu& cpu, const Dropout& dropout, const T* x, int64_t ro
 
 template <typename T>
 void DropoutBiasGradient(const Cpu& cpu, const Dropout& dropout, const T* dy, int64_t rows,
-                         int64_t n, T* dx, float* dbias) {
+                         int64_t n, T* dx, float* dbias, ColumnSums<Cpu>* sums) {
   if (!dropout.active()) {
     ApplyDropout(cpu, dropout, dy, rows, n, dx);
-    return ColumnSum(cpu, dx, rows, n, dbias);
+    return ColumnSum(cpu, dx, rows, n, dbias, sums);
   }
   SumRows(
       cpu, rows, n, /*cost=*/4,
@@ -68,9 +68,9 @@ template void ApplyDropout(const Cpu&, const Dropout&, const float*, int64_t, in
 template void ApplyDropout(const Cpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
                            bfloat16*);
 template void DropoutBiasGradient(const Cpu&, const Dropout&, const float*, int64_t, int64_t,
-                                  float*, float*);
+                                  float*, float*, ColumnSums<Cpu>*);
 template void DropoutBiasGradient(const Cpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
-                                  bfloat16*, float*);
+                                  bfloat16*, float*, ColumnSums<Cpu>*);
 template void DropoutAdd(const Cpu&, const Dropout&, const float*, const float*, int64_t, int64_t,
                          float*);
 template void DropoutAdd(const Cpu&, const Dropout&, const bfloat16*, const bfloat16*, int64_t,

@@ -75,11 +75,11 @@ void ApplyDropout(const Gpu& gpu, const Dropout& dropout, const T* x, int64_t ro
 
 template <typename T>
 void DropoutBiasGradient(const Gpu& gpu, const Dropout& dropout, const T* dy, int64_t rows,
-                         int64_t n, T* dx, float* dbias) {
+                         int64_t n, T* dx, float* dbias, ColumnSums<Gpu>* sums) {
   const auto run = [&](auto packed) {
     gpu::SumForEachChunk(gpu, rows, n,
                          DropGradient<T, decltype(packed)::value>{DropoutMask(dropout), dy, n, dx},
-                         dbias);
+                         dbias, sums);
   };
   gpu::ForPacked<T>(run, n, dy, dx);
 }
@@ -100,11 +100,11 @@ template void ApplyDropout(const Gpu&, const Dropout&, const float16*, int64_t, 
 template void ApplyDropout(const Gpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
                            bfloat16*);
 template void DropoutBiasGradient(const Gpu&, const Dropout&, const float*, int64_t, int64_t,
-                                  float*, float*);
+                                  float*, float*, ColumnSums<Gpu>*);
 template void DropoutBiasGradient(const Gpu&, const Dropout&, const float16*, int64_t, int64_t,
-                                  float16*, float*);
+                                  float16*, float*, ColumnSums<Gpu>*);
 template void DropoutBiasGradient(const Gpu&, const Dropout&, const bfloat16*, int64_t, int64_t,
-                                  bfloat16*, float*);
+                                  bfloat16*, float*, ColumnSums<Gpu>*);
 template void DropoutAdd(const Gpu&, const Dropout&, const float*, const float*, int64_t, int64_t,
                          float*);
 template void DropoutAdd(const Gpu&, const Dropout&, const float16*, const float16*, int64_t,

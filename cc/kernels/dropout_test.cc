@@ -95,16 +95,19 @@ TYPED_TEST(DropoutTest, GradientIsSummedForABias) {
     for (const int64_t n : kLengths) {
       const auto dy = Random<T>(kRows * n, 6);
       const auto expected = this->Expected(dropout, dy, n);
-      std::vector<double> sums(n, 0.0);
-      for (int64_t i = 0; i < kRows * n; ++i) sums[i % n] += expected[i];
+      std::vector<double> expected_sums(n, 0.0);
+      for (int64_t i = 0; i < kRows * n; ++i) expected_sums[i % n] += expected[i];
       const typename TestFixture::template Numbers<T> in(dy);
       typename TestFixture::template Numbers<T> dx(Unwritten<T>(dy.size())), over_dy(dy);
       typename TestFixture::template Numbers<float> dbias(Unwritten<float>(n));
-      DropoutBiasGradient(this->device_, dropout, in.data(), kRows, n, dx.data(), dbias.data());
+      ColumnSums<typename TestFixture::Device> sums(this->device_);
+      DropoutBiasGradient(this->device_, dropout, in.data(), kRows, n, dx.data(), dbias.data(),
+                          &sums);
+      sums.Finish();
       EXPECT_TRUE(Close(dx.host(), expected));
-      EXPECT_TRUE(Close(dbias.host(), sums, 1e-5));
+      EXPECT_TRUE(Close(dbias.host(), expected_sums, 1e-5));
       DropoutBiasGradient(this->device_, dropout, over_dy.data(), kRows, n, over_dy.data(),
-                          dbias.data());
+                          dbias.data(), &sums);
       EXPECT_TRUE(Identical(over_dy.host(), dx.host()));
     }
   }
@@ -113,8 +116,10 @@ TYPED_TEST(DropoutTest, GradientIsSummedForABias) {
 TYPED_TEST(DropoutTest, BiasGradientOfNoRowsIsZero) {
   using T = typename TestFixture::T;
   typename TestFixture::template Numbers<float> dbias(Unwritten<float>(5));
+  ColumnSums<typename TestFixture::Device> sums(this->device_);
   T* const none = nullptr;
-  DropoutBiasGradient<T>(this->device_, this->dropouts_[1], none, 0, 5, none, dbias.data());
+  DropoutBiasGradient<T>(this->device_, this->dropouts_[1], none, 0, 5, none, dbias.data(), &sums);
+  sums.Finish();
   EXPECT_TRUE(Identical(dbias.host(), std::vector<float>(5, 0.0f)));
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cc/core/gpu.h"
+#include "cc/kernels/column_sum.h"
 #include "cc/kernels/gpu_chunk.cu.h"
 #include "cc/kernels/gpu_column_sum.cu.h"
 
@@ -44,11 +45,11 @@ __global__ void __launch_bounds__(kChunkThreads, 4)
 // Makes call = body.At(column) on the GPU for every Body::kCount-th column of rows of n numbers,
 // and calls call(row, sum) for the rows; it adds what is to be summed to sum[0 .. Body::kCount),
 // zero behind the row's end. total[n] gets the sums over all rows, in an order that depends on rows
-// and n only.
+// and n only, when `sums` are finished.
 template <typename Body>
-void SumForEachChunk(const Gpu& gpu, int64_t rows, int64_t n, const Body& body, float* total) {
+void SumForEachChunk(const Gpu& gpu, int64_t rows, int64_t n, const Body& body, float* total,
+                     ColumnSums<Gpu>* sums) {
   if (n == 0) return;
-  const ArenaScope scope(gpu.arena);
   const unsigned column_blocks = Blocks(n, kWarp * Body::kCount);
   const RowParts parts = DivideRows(rows, column_blocks, kSumRows);
   float* const partial = parts.count == 1 ? total : gpu.arena->Allocate<float>(parts.count * n);
@@ -57,9 +58,7 @@ void SumForEachChunk(const Gpu& gpu, int64_t rows, int64_t n, const Body& body, 
                       dim3(kWarp, kSumRows), 0, gpu.stream>>>(rows, n, parts.rows, body, partial);
     CheckLaunch();
   }
-  if (parts.count != 1) {
-    SumBlocks(gpu.stream, partial, parts.count, 1, n, RowOfPart{total, n});
-  }
+  if (parts.count != 1) sums->Add(partial, parts.count, n, total);
 }
 
 }  // namespace gpu

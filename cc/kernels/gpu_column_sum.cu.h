@@ -9,18 +9,6 @@
 namespace tf_ls {
 namespace gpu {
 
-// Where the sums of a part go: rows of y, or two vectors.
-struct RowOfPart {
-  __device__ float* operator()(int64_t part) const { return y + part * n; }
-  float* y;
-  int64_t n;
-};
-struct VectorOfPart {
-  __device__ float* operator()(int64_t part) const { return part == 0 ? first : second; }
-  float* first;
-  float* second;
-};
-
 // How rows are divided among blocks that each sum the columns of a part.
 struct RowParts {
   int64_t rows;   // of a part; the last one may have fewer
@@ -51,10 +39,10 @@ struct SumShape {
   static constexpr int kUnroll = lanes == kWarp ? 8 : 4;
 };
 
-// The sums over the rows of each part of x[rows, n], in a fixed order.
-template <typename Shape, typename T, typename Target>
+// y[parts, n] = the sums over the rows of each part of x[rows, n], in a fixed order.
+template <typename Shape, typename T>
 __global__ void __launch_bounds__(Shape::kWarps* kWarp)
-    SumParts(const T* x, int64_t rows, int64_t n, int64_t part_rows, const Target target) {
+    SumParts(const T* x, int64_t rows, int64_t n, int64_t part_rows, float* y) {
   constexpr int kPack = Shape::kPack;
   __shared__ alignas(sizeof(Pack<float, kPack>)) float sums[Shape::kWarps][Shape::kColumns];
   const int64_t first_column = blockIdx.x * int64_t{Shape::kColumns};
@@ -86,23 +74,7 @@ __global__ void __launch_bounds__(Shape::kWarps* kWarp)
   float total = 0.0f;
 #pragma unroll
   for (int i = 0; i < Shape::kWarps; ++i) total += sums[i][k];
-  target(blockIdx.y)[first_column + k] = total;
-}
-
-template <typename Shape, typename T, typename Target>
-void LaunchSumParts(CUstream_st* stream, const T* x, int64_t rows, int64_t n, int64_t part_rows,
-                    int64_t parts, const Target& target) {
-  if (n == 0) return;
-  const dim3 grid(Blocks(n, Shape::kColumns), static_cast<unsigned>(parts));
-  SumParts<Shape><<<grid, dim3(kWarp, Shape::kWarps), 0, stream>>>(x, rows, n, part_rows, target);
-  CheckLaunch();
-}
-
-// What blocks have summed: `parts` times `part_rows` rows of x, few enough for one block a column.
-template <typename Target>
-void SumBlocks(CUstream_st* stream, const float* x, int64_t part_rows, int64_t parts, int64_t n,
-               const Target& target) {
-  LaunchSumParts<SumShape<1, kWarp, 32>>(stream, x, parts * part_rows, n, part_rows, parts, target);
+  y[blockIdx.y * n + first_column + k] = total;
 }
 
 }  // namespace gpu

@@ -215,19 +215,29 @@ class Problem {
          }},
         {"DropoutBiasGradient", 2 * size + 4.0 * n,
          [=, &t](int64_t i) {
-           DropoutBiasGradient(gpu_, dropout, t.dy(i), rows, n, t.y(i), dgamma);
+           ColumnSums<Gpu> sums(gpu_);
+           DropoutBiasGradient(gpu_, dropout, t.dy(i), rows, n, t.y(i), dgamma, &sums);
+           sums.Finish();
          }},
         {"PreNormGradient", 4 * size + 8.0 * rows + 4.0 * n,
          [=, &t](int64_t i) {
+           ColumnSums<Gpu> sums(gpu_);
            PreNormGradient<float16>(gpu_, t.x(i), gamma, beta, moments, dropout, t.dy(i), rows, n,
-                                    t.y(i), t.residual(i), dgamma);
+                                    t.y(i), t.residual(i), dgamma, &sums);
+           sums.Finish();
          }},
         {"ReluDropoutGradient", 3 * size + 4.0 * n,
          [=, &t](int64_t i) {
-           ReluDropoutGradient(gpu_, dropout, t.x(i), t.dy(i), rows, n, t.y(i), dgamma);
+           ColumnSums<Gpu> sums(gpu_);
+           ReluDropoutGradient(gpu_, dropout, t.x(i), t.dy(i), rows, n, t.y(i), dgamma, &sums);
+           sums.Finish();
          }},
         {"ColumnSum", size + 4.0 * n,
-         [=, &t](int64_t i) { ColumnSum(gpu_, t.x(i), rows, n, dgamma); }},
+         [=, &t](int64_t i) {
+           ColumnSums<Gpu> sums(gpu_);
+           ColumnSum(gpu_, t.x(i), rows, n, dgamma, &sums);
+           sums.Finish();
+         }},
         {"AppendRows", 2 * size,
          [=, &t](int64_t i) {
            AppendRows<float16>(gpu_, t.x(i), sentences, length - 1, {t.dy(i), 3 * n}, 1, n, t.y(i));
@@ -282,8 +292,10 @@ class Problem {
            }});
       cases.push_back(
           {std::string("... gradient, ") + named.first, 4 * size + 4.0 * n, [=, &t](int64_t i) {
+             ColumnSums<Gpu> sums(gpu_);
              ActivationDropoutGradient(gpu_, kind, dropout, t.x(i), t.dy(i), rows, n, t.y(i),
-                                       t.residual(i), dgamma);
+                                       t.residual(i), dgamma, &sums);
+             sums.Finish();
            }});
     }
     return cases;

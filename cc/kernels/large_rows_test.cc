@@ -78,7 +78,9 @@ TEST_F(LargeRowsTest, AreSummed) {
     CheckCuda(cudaMemset(rows, 0x3c, n * sizeof(float16)));
     CheckCuda(cudaMemset(rows + (kRows - 1) * n, 0x3c, n * sizeof(float16)));
     test::GpuNumbers<float> y(test::Unwritten<float>(n));
-    ColumnSum(gpu_, rows, kRows, n, y.data());
+    ColumnSums<Gpu> sums(gpu_);
+    ColumnSum(gpu_, rows, kRows, n, y.data(), &sums);
+    sums.Finish();
     EXPECT_TRUE(Identical(y.host(), std::vector<float>(n, 2.0f * ToFloat(kNumber))));
   }
 }

@@ -6,6 +6,7 @@
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
 #include "cc/core/gpu.h"
+#include "cc/kernels/column_sum.h"
 
 namespace tf_ls {
 
@@ -33,17 +34,28 @@ template <typename T>
 void LayerNormFromMoments(const Gpu& gpu, const T* x, int64_t rows, int64_t n, const float* gamma,
                           const float* beta, const Moments& moments, T* y);
 
-// Writes dx (plus `residual_gradient`, if not null), dgamma, dbeta. dx may be dy or
-// residual_gradient. Sums go over blocks of rows first, so that the result does not depend on the
-// number of threads.
+// Writes dx (plus `residual_gradient`, if not null), and dgamma, dbeta when `sums` are finished. dx
+// may be dy or residual_gradient. Sums go over blocks of rows first, so that the result does not
+// depend on the number of threads.
 template <typename T>
 void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, int64_t n,
                        const float* gamma, const Moments& moments, const T* residual_gradient,
-                       T* dx, float* dgamma, float* dbeta);
+                       T* dx, float* dgamma, float* dbeta, ColumnSums<Cpu>* sums);
 template <typename T>
 void LayerNormGradient(const Gpu& gpu, const T* dy, const T* x, int64_t rows, int64_t n,
                        const float* gamma, const Moments& moments, const T* residual_gradient,
-                       T* dx, float* dgamma, float* dbeta);
+                       T* dx, float* dgamma, float* dbeta, ColumnSums<Gpu>* sums);
+
+// The same with sums of its own.
+template <typename T, typename Device>
+void LayerNormGradient(const Device& device, const T* dy, const T* x, int64_t rows, int64_t n,
+                       const float* gamma, const Moments& moments, const T* residual_gradient,
+                       T* dx, float* dgamma, float* dbeta) {
+  ColumnSums<Device> sums(device);
+  LayerNormGradient(device, dy, x, rows, n, gamma, moments, residual_gradient, dx, dgamma, dbeta,
+                    &sums);
+  sums.Finish();
+}
 
 }  // namespace tf_ls
 

@@ -33,7 +33,7 @@ void LayerNormFromMoments(const Cpu& cpu, const T* x, int64_t rows, int64_t n, c
 template <typename T>
 void LayerNormGradient(const Cpu& cpu, const T* dy, const T* x, int64_t rows, int64_t n,
                        const float* gamma, const Moments& moments, const T* residual_gradient,
-                       T* dx, float* dgamma, float* dbeta) {
+                       T* dx, float* dgamma, float* dbeta, ColumnSums<Cpu>* /*sums*/) {
   const ArenaScope scope(cpu.arena);
   constexpr int64_t kBlockRows = 64;
   const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows;
@@ -76,9 +76,10 @@ template void LayerNormFromMoments(const Cpu&, const float*, int64_t, int64_t, c
 template void LayerNormFromMoments(const Cpu&, const bfloat16*, int64_t, int64_t, const float*,
                                    const float*, const Moments&, bfloat16*);
 template void LayerNormGradient(const Cpu&, const float*, const float*, int64_t, int64_t,
-                                const float*, const Moments&, const float*, float*, float*, float*);
+                                const float*, const Moments&, const float*, float*, float*, float*,
+                                ColumnSums<Cpu>*);
 template void LayerNormGradient(const Cpu&, const bfloat16*, const bfloat16*, int64_t, int64_t,
                                 const float*, const Moments&, const bfloat16*, bfloat16*, float*,
-                                float*);
+                                float*, ColumnSums<Cpu>*);
 
 }  // namespace tf_ls

@@ -1,6 +1,5 @@
 #include <algorithm>
 
-#include "cc/kernels/gpu_column_sum.cu.h"
 #include "cc/kernels/gpu_primitives.cu.h"
 #include "cc/kernels/gpu_row.cu.h"
 #include "cc/kernels/layer_norm.h"
@@ -129,22 +128,22 @@ void LayerNormFromMoments(const Gpu& gpu, const T* x, int64_t rows, int64_t n, c
 template <typename T>
 void LayerNormGradient(const Gpu& gpu, const T* dy, const T* x, int64_t rows, int64_t n,
                        const float* gamma, const Moments& moments, const T* residual_gradient,
-                       T* dx, float* dgamma, float* dbeta) {
-  const ArenaScope scope(gpu.arena);
+                       T* dx, float* dgamma, float* dbeta, ColumnSums<Gpu>* sums) {
   // Enough blocks to fill any GPU of today, few enough that their sums are next to nothing. A fixed
   // number, so that results do not depend on the GPU.
   constexpr int64_t kMostBlocks = 512;
-  gpu::ForRowShape(
-      n, gpu::CanPack<T, gpu::kPack>(n, x, dy, dx, gamma, residual_gradient), [&](auto shape) {
-        using Shape = decltype(shape);
-        const int64_t blocks = std::min<int64_t>(Shape::Blocks(rows), kMostBlocks);
-        float* const partial = gpu.arena->Allocate<float>(blocks * 2 * n);
-        if (blocks > 0) {
-          Backward<T, Shape><<<blocks, Shape::kBlock, 0, gpu.stream>>>(
-              dy, x, rows, n, gamma, moments, residual_gradient, dx, partial);
-        }
-        gpu::SumBlocks(gpu.stream, partial, blocks, 2, n, gpu::VectorOfPart{dgamma, dbeta});
-      });
+  gpu::ForRowShape(n, gpu::CanPack<T, gpu::kPack>(n, x, dy, dx, gamma, residual_gradient),
+                   [&](auto shape) {
+                     using Shape = decltype(shape);
+                     const int64_t blocks = std::min<int64_t>(Shape::Blocks(rows), kMostBlocks);
+                     float* const partial = gpu.arena->Allocate<float>(blocks * 2 * n);
+                     if (blocks > 0) {
+                       Backward<T, Shape><<<blocks, Shape::kBlock, 0, gpu.stream>>>(
+                           dy, x, rows, n, gamma, moments, residual_gradient, dx, partial);
+                     }
+                     sums->Add(partial, blocks, n, dgamma);
+                     sums->Add(partial + blocks * n, blocks, n, dbeta);
+                   });
   gpu::CheckLaunch();
 }
 
@@ -153,20 +152,21 @@ template void LayerNorm(const Gpu&, const float*, int64_t, int64_t, const float*
 template void LayerNormFromMoments(const Gpu&, const float*, int64_t, int64_t, const float*,
                                    const float*, const Moments&, float*);
 template void LayerNormGradient(const Gpu&, const float*, const float*, int64_t, int64_t,
-                                const float*, const Moments&, const float*, float*, float*, float*);
+                                const float*, const Moments&, const float*, float*, float*, float*,
+                                ColumnSums<Gpu>*);
 template void LayerNorm(const Gpu&, const float16*, int64_t, int64_t, const float*, const float*,
                         float, float16*, const Moments&);
 template void LayerNormFromMoments(const Gpu&, const float16*, int64_t, int64_t, const float*,
                                    const float*, const Moments&, float16*);
 template void LayerNormGradient(const Gpu&, const float16*, const float16*, int64_t, int64_t,
                                 const float*, const Moments&, const float16*, float16*, float*,
-                                float*);
+                                float*, ColumnSums<Gpu>*);
 template void LayerNorm(const Gpu&, const bfloat16*, int64_t, int64_t, const float*, const float*,
                         float, bfloat16*, const Moments&);
 template void LayerNormFromMoments(const Gpu&, const bfloat16*, int64_t, int64_t, const float*,
                                    const float*, const Moments&, bfloat16*);
 template void LayerNormGradient(const Gpu&, const bfloat16*, const bfloat16*, int64_t, int64_t,
                                 const float*, const Moments&, const bfloat16*, bfloat16*, float*,
-                                float*);
+                                float*, ColumnSums<Gpu>*);
 
 }  // namespace tf_ls

@@ -71,7 +71,10 @@ void OutputProjectionGradient(const Gpu& gpu, const OutputProjectionShape& shape
   MatMul(gpu, packed, shape.rows, Projection(shape, weights).Transposed(), /*bias=*/nullptr,
          /*accumulate=*/false, dx);
   MatMulWeightGradient(gpu, packed, x, shape.rows, shape.vocab_size, shape.hidden_size, dweights);
-  if (dbias != nullptr) ColumnSum(gpu, packed, shape.rows, shape.vocab_size, dbias);
+  if (dbias == nullptr) return;
+  ColumnSums<Gpu> sums(gpu);
+  ColumnSum(gpu, packed, shape.rows, shape.vocab_size, dbias, &sums);
+  sums.Finish();
 }
 
 template void OutputProjection(const Gpu&, const OutputProjectionShape&, const float*, const float*,

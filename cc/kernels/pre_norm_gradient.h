@@ -7,6 +7,7 @@
 #include "cc/core/cpu.h"
 #include "cc/core/gpu.h"
 #include "cc/core/philox.h"
+#include "cc/kernels/column_sum.h"
 #include "cc/kernels/layer_norm.h"
 
 namespace tf_ls {
@@ -18,11 +19,11 @@ namespace tf_ls {
 template <typename T>
 void PreNormGradient(const Cpu& cpu, const T* x, const float* gamma, const float* beta,
                      const Moments& moments, const Dropout& dropout, const T* dy, int64_t rows,
-                     int64_t n, T* normalized, T* doutput, float* dbias);
+                     int64_t n, T* normalized, T* doutput, float* dbias, ColumnSums<Cpu>* sums);
 template <typename T>
 void PreNormGradient(const Gpu& gpu, const T* x, const float* gamma, const float* beta,
                      const Moments& moments, const Dropout& dropout, const T* dy, int64_t rows,
-                     int64_t n, T* normalized, T* doutput, float* dbias);
+                     int64_t n, T* normalized, T* doutput, float* dbias, ColumnSums<Gpu>* sums);
 
 }  // namespace tf_ls
 

@@ -49,25 +49,25 @@ struct NormalizeAndDrop {
 template <typename T>
 void PreNormGradient(const Gpu& gpu, const T* x, const float* gamma, const float* beta,
                      const Moments& moments, const Dropout& dropout, const T* dy, int64_t rows,
-                     int64_t n, T* normalized, T* doutput, float* dbias) {
+                     int64_t n, T* normalized, T* doutput, float* dbias, ColumnSums<Gpu>* sums) {
   const auto run = [&](auto packed) {
     gpu::SumForEachChunk(
         gpu, rows, n,
         NormalizeAndDrop<T, decltype(packed)::value>{gpu::DropoutMask(dropout), x, gamma, beta,
                                                      moments, dy, n, normalized, doutput},
-        dbias);
+        dbias, sums);
   };
   gpu::ForPacked<T>(run, n, x, dy, normalized, doutput);
 }
 
 template void PreNormGradient(const Gpu&, const float*, const float*, const float*, const Moments&,
                               const Dropout&, const float*, int64_t, int64_t, float*, float*,
-                              float*);
+                              float*, ColumnSums<Gpu>*);
 template void PreNormGradient(const Gpu&, const float16*, const float*, const float*,
                               const Moments&, const Dropout&, const float16*, int64_t, int64_t,
-                              float16*, float16*, float*);
+                              float16*, float16*, float*, ColumnSums<Gpu>*);
 template void PreNormGradient(const Gpu&, const bfloat16*, const float*, const float*,
                               const Moments&, const Dropout&, const bfloat16*, int64_t, int64_t,
-                              bfloat16*, bfloat16*, float*);
+                              bfloat16*, bfloat16*, float*, ColumnSums<Gpu>*);
 
 }  // namespace tf_ls

@@ -73,9 +73,11 @@ class PreNormGradientTest : public ::testing::Test {
     Numbers<float> mean(p.mean), inverse_deviation(p.inverse_deviation);
     Numbers<T> normalized(Unwritten<T>(p.x.size())), doutput(Unwritten<T>(p.x.size()));
     Numbers<float> dbias(Unwritten<float>(p.n));
+    ColumnSums<Device> sums(device);
     PreNormGradient(device, x.data(), gamma.data(), beta.data(),
                     {mean.data(), inverse_deviation.data()}, p.dropout, dy.data(), p.rows, p.n,
-                    normalized.data(), doutput.data(), dbias.data());
+                    normalized.data(), doutput.data(), dbias.data(), &sums);
+    sums.Finish();
     return {normalized.host(), doutput.host(), dbias.host()};
   }
 };

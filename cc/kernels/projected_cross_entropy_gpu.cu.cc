@@ -4,8 +4,8 @@
 
 #include "cc/core/float16.h"
 #include "cc/kernels/cast_weights.h"
+#include "cc/kernels/column_sum.h"
 #include "cc/kernels/cublaslt_product.h"
-#include "cc/kernels/gpu_column_sum.cu.h"
 #include "cc/kernels/gpu_counting_rows.cu.h"
 #include "cc/kernels/gpu_logit_row.cu.h"
 #include "cc/kernels/projected_cross_entropy.h"
@@ -258,8 +258,9 @@ class Projector {
   void FinishBiasGradient() {
     float* const dbias = gradient_->dbias;
     const int64_t parts = Divide(shape_.rows, chunk_rows_) * kBiasParts;
-    gpu::SumBlocks(gpu_.stream, bias_sums_, parts, 1, shape_.vocab_size,
-                   gpu::RowOfPart{dbias, shape_.vocab_size});
+    ColumnSums<Gpu> sums(gpu_);
+    sums.Add(bias_sums_, parts, shape_.vocab_size, dbias);
+    sums.Finish();
     if (scaling_ != nullptr) {
       Scale(gpu_, dbias, shape_.vocab_size, &scaling_->down.alpha, dbias);
     }

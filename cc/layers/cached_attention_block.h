@@ -75,7 +75,7 @@ class CachedAttentionBlock {
                 const SelfAttentionWeights<float*>& gradient) const {
     residual_.Backward(
         x, saved.residual, dy, dx, gradient.norm, gradient.out.bias,
-        [&](const T* input, const T* doutput, T* dinput) {
+        [&](const T* input, const T* doutput, T* dinput, ColumnSums<Device>* sums) {
           T* const dcontext = dinput;  // free until the end
           DenseProductGradient<Device, T>(device_, weights_.out, hidden_, hidden_, saved.context,
                                           doutput, rows(), dcontext, gradient.out);
@@ -91,7 +91,7 @@ class CachedAttentionBlock {
           AppendRowsGradient<T>(device_, dvalues, dall.values, batch_, cached_, added_, hidden_,
                                 dcache.values, part(2));
           DenseGradient<Device, T>(device_, weights_.qkv, hidden_, 3 * hidden_, input, dqkv, rows(),
-                                   dinput, gradient.qkv);
+                                   dinput, gradient.qkv, sums);
         });
   }
 

@@ -71,7 +71,7 @@ class CrossAttentionBlock {
                 const CrossAttentionWeights<float*>& gradient) const {
     residual_.Backward(
         x, saved.residual, dy, dx, gradient.norm, gradient.out.bias,
-        [&](const T* input, const T* doutput, T* dinput) {
+        [&](const T* input, const T* doutput, T* dinput, ColumnSums<Device>* sums) {
           T* const dcontext = dinput;  // free until the end
           DenseProductGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput,
                                rows_, dcontext, gradient.out);
@@ -81,9 +81,9 @@ class CrossAttentionBlock {
                                Values(saved), saved.context, saved.log_sums, dcontext,
                                {dq, hidden_}, {dkv, 2 * hidden_}, {dkv + hidden_, 2 * hidden_});
           DenseGradient(device_, weights_.kv, memory_size_, 2 * hidden_, memory_.data,
-                        static_cast<const T*>(dkv), memory_rows_, dmemory, gradient.kv);
+                        static_cast<const T*>(dkv), memory_rows_, dmemory, gradient.kv, sums);
           DenseGradient(device_, weights_.q, hidden_, hidden_, input, static_cast<const T*>(dq),
-                        rows_, dinput, gradient.q);
+                        rows_, dinput, gradient.q, sums);
         });
   }
 

@@ -219,9 +219,11 @@ class DecoderStepTest : public ::testing::Test {
       OnDevice<T> dmemory(Unwritten<T>(p.memory.size()));
       OnDevice<float> kernel(Unwritten<float>(p.options.memory_size * 2 * n));
       OnDevice<float> bias(Unwritten<float>(2 * n));
+      ColumnSums<Device> sums(device_);
       DenseGradient<Device, T>(device_, Cross(pointers).kv, p.options.memory_size, 2 * n,
                                data.data(), dprojected.data(), p.memory_rows(), dmemory.data(),
-                               {kernel.data(), bias.data()});
+                               {kernel.data(), bias.data()}, &sums);
+      sums.Finish();
       EXPECT_TRUE(Close(dmemory.host(), expected.dmemory, kGradientTolerance<T>))
           << "of the memory";
       Sum(kernel.host(), &gradient[kKvKernel]);

@@ -34,12 +34,12 @@ void DenseProductGradient(const Device& device, DenseWeights<const float*> weigh
   DenseInputGradient(device, weights, inputs, outputs, dy, rows, dx);
 }
 
-// The gradients of Dense: of its weights and of x.
+// The gradients of Dense: of its weights and of x; that of the bias when `sums` are finished.
 template <typename Device, typename T>
 void DenseGradient(const Device& device, DenseWeights<const float*> weights, int64_t inputs,
                    int64_t outputs, const T* x, const T* dy, int64_t rows, T* dx,
-                   DenseWeights<float*> dweights) {
-  ColumnSum(device, dy, rows, outputs, dweights.bias);
+                   DenseWeights<float*> dweights, ColumnSums<Device>* sums) {
+  ColumnSum(device, dy, rows, outputs, dweights.bias, sums);
   DenseProductGradient(device, weights, inputs, outputs, x, dy, rows, dx, dweights);
 }
 

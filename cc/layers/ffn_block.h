@@ -49,16 +49,16 @@ class FfnBlock {
                 const FfnWeights<float*>& gradient) const {
     residual_.Backward(
         x, saved.residual, dy, dx, gradient.norm, gradient.dense2.bias,
-        [&](const T* input, const T* doutput, T* dinput) {
+        [&](const T* input, const T* doutput, T* dinput, ColumnSums<Device>* sums) {
           T* const activated = Activated(saved);
           T* const dinner = NewInner();
           DenseInputGradient(device_, weights_.dense2, filter_, hidden_, doutput, rows_, dinner);
           if (activation_ == Activation::kRelu) {
             ReluDropoutGradient<T>(device_, dropout_, activated, dinner, rows_, filter_, dinner,
-                                   gradient.dense1.bias);
+                                   gradient.dense1.bias, sums);
           } else {
             ActivationDropoutGradient<T>(device_, activation_, dropout_, saved.inner, dinner, rows_,
-                                         filter_, activated, dinner, gradient.dense1.bias);
+                                         filter_, activated, dinner, gradient.dense1.bias, sums);
           }
           MatMulWeightGradient(device_, activated, doutput, rows_, filter_, hidden_,
                                gradient.dense2.kernel);

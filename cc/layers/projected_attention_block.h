@@ -70,7 +70,7 @@ class ProjectedAttentionBlock {
                 const CrossAttentionWeights<float*>& gradient) const {
     residual_.Backward(
         x, saved.residual, dy, dx, gradient.norm, gradient.out.bias,
-        [&](const T* input, const T* doutput, T* dinput) {
+        [&](const T* input, const T* doutput, T* dinput, ColumnSums<Device>* sums) {
           T* const dcontext = dinput;  // free until the end
           DenseProductGradient<Device, T>(device_, weights_.out, hidden_, hidden_, saved.context,
                                           doutput, rows_, dcontext, gradient.out);
@@ -80,11 +80,13 @@ class ProjectedAttentionBlock {
                                saved.log_sums, dcontext, {dq, hidden_}, {dmemory.keys, hidden_},
                                {dmemory.values, hidden_});
           DenseGradient<Device, T>(device_, weights_.q, hidden_, hidden_, input, dq, rows_, dinput,
-                                   gradient.q);
+                                   gradient.q, sums);
         });
+    ColumnSums<Device> sums(device_);
     // No row is projected here, and the gradient of no rows is zero.
     DenseGradient<Device, T>(device_, weights_.kv, memory_size_, 2 * hidden_, nullptr, nullptr,
-                             /*rows=*/0, nullptr, gradient.kv);
+                             /*rows=*/0, nullptr, gradient.kv, &sums);
+    sums.Finish();
   }
 
  private:

@@ -60,30 +60,33 @@ class Residual {
     }
   }
 
-  // `gradient(input, doutput, dinput)` writes the gradient of f at `input`; dx may be dy. The last
-  // thing that f does is to add a bias, whose gradient dbias[H] is made here.
+  // `gradient(input, doutput, dinput, sums)` writes the gradient of f at `input`, sums of columns
+  // when `sums` are finished; dx may be dy. The last thing that f does is to add a bias, whose
+  // gradient dbias[H] is made here.
   template <typename Function>
   void Backward(const T* x, const Saved& saved, const T* dy, T* dx, LayerNormWeights<float*> dnorm,
                 float* dbias, const Function& gradient) const {
     const ArenaScope scope(device_.arena);
+    ColumnSums<Device> sums(device_);
     const int64_t n = options_.hidden_size;
     T* const doutput = New();
     T* const dinput = New();
     if (options_.pre_norm) {
       T* const normalized = New();
       PreNormGradient(device_, x, norm_.gamma, norm_.beta, saved.moments, dropout_, dy, rows_, n,
-                      normalized, doutput, dbias);
-      gradient(normalized, doutput, dinput);
+                      normalized, doutput, dbias, &sums);
+      gradient(normalized, doutput, dinput, &sums);
       LayerNormGradient(device_, dinput, x, rows_, n, norm_.gamma, saved.moments, dy, dx,
-                        dnorm.gamma, dnorm.beta);
+                        dnorm.gamma, dnorm.beta, &sums);
     } else {
       T* const dsum = New();
       LayerNormGradient(device_, dy, saved.sum, rows_, n, norm_.gamma, saved.moments,
-                        static_cast<const T*>(nullptr), dsum, dnorm.gamma, dnorm.beta);
-      DropoutBiasGradient<T>(device_, dropout_, dsum, rows_, n, doutput, dbias);
-      gradient(x, doutput, dinput);
+                        static_cast<const T*>(nullptr), dsum, dnorm.gamma, dnorm.beta, &sums);
+      DropoutBiasGradient<T>(device_, dropout_, dsum, rows_, n, doutput, dbias, &sums);
+      gradient(x, doutput, dinput, &sums);
       DropoutAdd(device_, Dropout(), dinput, dsum, rows_, n, dx);
     }
+    sums.Finish();
   }
 
  private:

@@ -54,7 +54,7 @@ class SelfAttentionBlock {
                 const SelfAttentionWeights<float*>& gradient) const {
     residual_.Backward(
         x, saved.residual, dy, dx, gradient.norm, gradient.out.bias,
-        [&](const T* input, const T* doutput, T* dinput) {
+        [&](const T* input, const T* doutput, T* dinput, ColumnSums<Device>* sums) {
           T* const dcontext = dinput;  // free until the end
           DenseProductGradient(device_, weights_.out, hidden_, hidden_, saved.context, doutput,
                                rows_, dcontext, gradient.out);
@@ -64,7 +64,7 @@ class SelfAttentionBlock {
                                Part(saved.qkv, 2), saved.context, saved.log_sums, dcontext, part(0),
                                part(1), part(2));
           DenseGradient(device_, weights_.qkv, hidden_, 3 * hidden_, input,
-                        static_cast<const T*>(dqkv), rows_, dinput, gradient.qkv);
+                        static_cast<const T*>(dqkv), rows_, dinput, gradient.qkv, sums);
         });
   }
 
