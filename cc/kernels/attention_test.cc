@@ -149,6 +149,19 @@ TYPED_TEST(AttentionTest, TakesSentencesOfAnyLength) {
   TestFixture::Check(TestFixture::Self(Ragged({300, 257})));
 }
 
+// GPUs take other tiles for other average lengths and sizes of heads.
+TYPED_TEST(AttentionTest, TakesHeadsOf64InSentencesOfAnyLength) {
+  for (const bool causal : {false, true}) {
+    for (const Ragged& sentences :
+         {Ragged({20, 0, 32}), Ragged({64, 33}), Ragged({128, 65, 190}), Ragged({129, 270})}) {
+      auto c = TestFixture::Self(sentences);
+      c.head_size = 64;
+      c.causal = causal;
+      TestFixture::CheckOne(c);
+    }
+  }
+}
+
 TYPED_TEST(AttentionTest, TakesALongSentenceAmongManyShort) {
   auto c = TestFixture::Self(Ragged({2, 1, 2, 200, 2, 1, 1, 2, 3, 2, 1, 3, 2}));
   TestFixture::Check(c);

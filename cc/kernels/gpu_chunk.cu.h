@@ -63,13 +63,30 @@ struct Chunk {
 
   __device__ void Store(T* row, int64_t column, int64_t n) const {
     if constexpr (packed) {
-      StorePack<kCount>(values, row + column);
+      StoreAtOnce(row + column);
     } else {
 #pragma unroll
       for (int i = 0; i < kCount; ++i) {
         if (column + i < n) row[column + i] = Narrow<T>(values[i]);
       }
     }
+  }
+
+ private:
+  // In loops over rows the compiler takes StorePack apart, down to single numbers of 16 bits.
+  __device__ void StoreAtOnce(T* to) const {
+    constexpr int kOfWord = sizeof(uint32_t) / sizeof(T);
+    static_assert(kCount == 4 * kOfWord, "16 bytes");
+    uint32_t words[4];
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (kOfWord == 1) {
+        words[i] = __float_as_uint(values[i]);
+      } else {
+        words[i] = NarrowPair<T>(values[2 * i], values[2 * i + 1]);
+      }
+    }
+    __stwb(reinterpret_cast<uint4*>(to), uint4{words[0], words[1], words[2], words[3]});
   }
 };
 

@@ -60,6 +60,20 @@ __device__ inline bfloat16 Narrow<bfloat16>(float x) {
   return {__bfloat16_as_ushort(__float2bfloat16_rn(x))};
 }
 
+// Two numbers as they lie in memory.
+template <typename T>
+__device__ uint32_t NarrowPair(float low, float high);
+template <>
+__device__ inline uint32_t NarrowPair<float16>(float low, float high) {
+  const __half2 pair = __floats2half2_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+template <>
+__device__ inline uint32_t NarrowPair<bfloat16>(float low, float high) {
+  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
+  return reinterpret_cast<const uint32_t&>(pair);
+}
+
 // `count` numbers that are read or written at once.
 template <typename T, int count>
 struct alignas(count * sizeof(T)) Pack {

@@ -29,19 +29,6 @@ struct ResultFragment {
   __device__ void Clear() { values[0] = values[1] = values[2] = values[3] = 0.0f; }
 };
 
-template <typename T>
-__device__ uint32_t NarrowPair(float low, float high);
-template <>
-__device__ inline uint32_t NarrowPair<float16>(float low, float high) {
-  const __half2 pair = __floats2half2_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(pair);
-}
-template <>
-__device__ inline uint32_t NarrowPair<bfloat16>(float low, float high) {
-  const __nv_bfloat162 pair = __floats2bfloat162_rn(low, high);
-  return reinterpret_cast<const uint32_t&>(pair);
-}
-
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
 
 __device__ inline void MultiplyAdd(float16, const LeftFragment& a, const RightFragment& b,

@@ -18,7 +18,8 @@ using gpu::SentenceRows;
 using gpu::SharedMatrix;
 
 // A warp has 16 keys of a tile, whose gradients it keeps in registers while tiles of queries pass.
-template <int width, int warps, int blocks>
+// Its keys and values stay in registers beside the gradients, too, if `keep`.
+template <int width, int warps, int blocks, bool keep = (width <= 64)>
 struct TileShape {
   static constexpr int kBlocks = blocks;
   static constexpr int kWidth = width;  // of heads, filled up
@@ -31,8 +32,7 @@ struct TileShape {
   static constexpr int kColumns = width / kColumnParts;
   // Two stages of queries where they fit: one is worked on while the other is copied.
   static constexpr int kStages = width > 64 ? 1 : 2;
-  // Whether keys and values fit the registers beside the gradients.
-  static constexpr bool kKeep = width <= 64;
+  static constexpr bool kKeep = keep;
   template <typename T>
   static constexpr int kSharedBytes =
       SharedMatrix<T, width>::Bytes(2 * kKeys + 2 * kStages * kQueries) +
@@ -434,8 +434,16 @@ void LaunchForLength(const Gpu& gpu, const AttentionShape& shape, const Dropout&
     Launch<T, TileShape<width, 2, 4>>(gpu, shape, dropout, gradients);
   } else if (length <= 64) {
     Launch<T, TileShape<width, 4, 2>>(gpu, shape, dropout, gradients);
+  } else if constexpr (kNarrow) {
+    // Two blocks on a multiprocessor take a sixth less time than one with more in registers, but
+    // more where sentences are long and few.
+    if (length <= 128) {
+      Launch<T, TileShape<width, 8, 2, false>>(gpu, shape, dropout, gradients);
+    } else {
+      Launch<T, TileShape<width, 8, 1>>(gpu, shape, dropout, gradients);
+    }
   } else {
-    Launch<T, TileShape<width, kNarrow ? 8 : 4, kNarrow ? 1 : 2>>(gpu, shape, dropout, gradients);
+    Launch<T, TileShape<width, 4, 2>>(gpu, shape, dropout, gradients);
   }
 }
 
