@@ -15,5 +15,6 @@ import tensorflow as tf
 def device(request: pytest.FixtureRequest):
     if request.param == "GPU" and not tf.config.list_physical_devices("GPU"):
         pytest.fail("TensorFlow sees no GPU")
+    tf.config.experimental.enable_tensor_float_32_execution(False)  # products as exact as the CPU's
     with tf.device(f"/{request.param}:0"):
         yield request.param

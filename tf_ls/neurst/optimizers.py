@@ -10,7 +10,7 @@ from neurst.utils.registry import REGISTRIED_CLS2ALIAS, REGISTRIES
 
 from tf_ls.neurst.eligibility import report_stock
 from tf_ls.optimizers import LSAdam
-from tf_ls.optimizers.loss_scale import LSLossScaleOptimizer
+from tf_ls.optimizers.loss_scale import LossScaleOptimizer, LSLossScaleOptimizer
 
 _KIND = "optimizer"
 
@@ -45,8 +45,7 @@ def make_optimizer_handler(stock):
     @functools.wraps(stock)
     def handle(optimizer, *args: Any, **kwargs: Any):
         handled = stock(optimizer, *args, **kwargs)
-        keras = tf.keras.mixed_precision.LossScaleOptimizer
-        if type(handled) is keras and isinstance(optimizer, LSAdam) and not optimizer.amsgrad:
+        if type(handled) is LossScaleOptimizer and isinstance(optimizer, LSAdam):
             handled.__class__ = LSLossScaleOptimizer
         return handled
 

@@ -7,6 +7,7 @@ from typing import NamedTuple, Union
 
 import tensorflow as tf
 
+from tf_ls.ops.host import on_host
 from tf_ls.ops.library import library
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices]
@@ -87,9 +88,21 @@ def adam(
     sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
     order = sorted(range(count), key=sparse.__getitem__)  # the operation takes sparse ones last
     slices = [gradients[i] for i in order if sparse[i]]
-    weight_decay = tf.broadcast_to(tf.convert_to_tensor(weight_decay, tf.float32), [count])
-    if any(sparse):
-        weight_decay = tf.gather(weight_decay, order)
+    with on_host():
+        weight_decay = tf.broadcast_to(tf.convert_to_tensor(weight_decay, tf.float32), [count])
+        if any(sparse):
+            weight_decay = tf.gather(weight_decay, order)
+        scalars = {
+            "learning_rate": tf.convert_to_tensor(learning_rate, tf.float32),
+            "beta1": _double(beta_1),
+            "beta2": _double(beta_2),
+            "beta1_power": tf.convert_to_tensor(beta_1_power, tf.float32),
+            "beta2_power": tf.convert_to_tensor(beta_2_power, tf.float32),
+            "epsilon": tf.convert_to_tensor(epsilon, tf.float32),
+            "gradient_factor": tf.convert_to_tensor(gradient_factor, tf.float32),
+            "clip_value": tf.convert_to_tensor(clip_value, tf.float32),
+            "clip_norm": tf.convert_to_tensor(clip_norm, tf.float32),
+        }
     return AdamResult(
         *library.ops.ls_adam(
             variables=[variables[i].handle for i in order],
@@ -99,15 +112,7 @@ def adam(
             sparse_gradients=[s.values for s in slices],
             indices=[tf.cast(s.indices, tf.int64) for s in slices],
             weight_decay=weight_decay,
-            learning_rate=learning_rate,
-            beta1=_double(beta_1),
-            beta2=_double(beta_2),
-            beta1_power=beta_1_power,
-            beta2_power=beta_2_power,
-            epsilon=epsilon,
-            gradient_factor=gradient_factor,
-            clip_value=clip_value,
-            clip_norm=clip_norm,
+            **scalars,
             clip_each=clip_each,
             skip_nonfinite=skip_nonfinite,
         )

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_ls.ops.adam import Gradient, adam
+from tf_ls.ops.host import on_host
 from tf_ls.optimizers import loss_scale
 from tf_ls.optimizers.support import AMSGRAD, why_not
 
@@ -112,9 +113,9 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
                     f" {variable.name} has"
                 )
 
-        def step(first: tf.Variable, gradients: Sequence[Gradient]) -> tf.Tensor:
+        def step(_: tf.Variable, gradients: Sequence[Gradient]) -> tf.Tensor:
             # Once a replica; variables.handle means the replica's own.
-            return self._step(variables, gradients, self._coefficients(first, apply_state))
+            return self._step(variables, gradients, self._coefficients())
 
         updates = distribution.extended.update(
             variables[0], step, args=(list(gradients),), group=False
@@ -132,15 +133,16 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
             with tf.control_dependencies(tf.nest.flatten(constrained)):
                 return self.iterations.assign_add(1, read_value=tf.executing_eagerly())
 
-    def _coefficients(self, variable: tf.Variable, apply_state: Any) -> dict[str, tf.Tensor]:
-        key = variable.device, tf.float32
-        return (apply_state or {}).get(key) or self._fallback_apply_state(*key)
+    def _coefficients(self) -> dict[str, tf.Tensor]:
+        with on_host():
+            return self._fallback_apply_state("/CPU:0", tf.float32)
 
     def _step(self, variables, gradients, coefficients) -> tf.Tensor:
         clip_norm = self.global_clipnorm if self.clipnorm is None else self.clipnorm
         factor = 1.0
         if self._loss_scale is not None and self._gradients_are_scaled:
-            factor = 1.0 / loss_scale.value_of(self._loss_scale)
+            with on_host():
+                factor = 1.0 / loss_scale.value_of(self._loss_scale)
         return adam(
             variables,
             [self.get_slot(v, "m") for v in variables],

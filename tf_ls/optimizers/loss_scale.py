@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import Any
 
 import tensorflow as tf
 
+# The public name is a factory; this is the class around optimizers of tf.keras.optimizers.legacy.
+LossScaleOptimizer = sys.modules[
+    tf.keras.mixed_precision.LossScaleOptimizer.__module__
+].LossScaleOptimizer
+
 _thread = threading.local()
 
 
-class LSLossScaleOptimizer(tf.keras.mixed_precision.LossScaleOptimizer):
+class LSLossScaleOptimizer(LossScaleOptimizer):
     """Keras' LossScaleOptimizer around LSAdam, without an operation for every gradient.
 
     LSAdam unscales gradients while it applies them, looks whether they are finite, and skips the
@@ -35,9 +41,7 @@ class LSLossScaleOptimizer(tf.keras.mixed_precision.LossScaleOptimizer):
                 gradients = super().get_unscaled_gradients(gradients)
             return super().apply_gradients(zip(gradients, variables), *args, **kwargs)
         with self._optimizer.scaled_by(self._loss_scale, scaled):
-            return self._optimizer.apply_gradients(
-                zip(gradients, variables), *args, **kwargs
-            )
+            return self._optimizer.apply_gradients(zip(gradients, variables), *args, **kwargs)
 
 
 def value_of(loss_scale: Any) -> tf.Tensor:
