@@ -8,6 +8,7 @@
 #
 # PYTHON=...       the interpreter of the virtual environments (default: python3.11)
 # PYTEST_ARGS=...  more arguments for pytest
+# PYTEST_WORKERS=n processes that run Python tests side by side (2)
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -20,6 +21,7 @@ VENV_TF212 := .venv-tf212
 PYTHON ?=
 STEPS ?=
 PYTEST_ARGS ?=
+PYTEST_WORKERS ?= 2
 export PYTHON
 
 REQUIREMENTS := tools/requirements
@@ -86,10 +88,10 @@ test-cc: $(VENV)/.ready | system-tests
 	else echo "No CUDA toolkit here: its code is not compiled (see docs/gpu.md)"; fi
 
 test-python: $(VENV)/.installed $(VENV)/.test-ready
-	$(VENV)/bin/pytest --slow $(PYTEST_ARGS) tests
+	$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --slow $(PYTEST_ARGS) tests
 
 test-python-tf212: $(VENV_TF212)/.installed $(VENV_TF212)/.test-ready
-	$(VENV_TF212)/bin/pytest $(PYTEST_ARGS) tests
+	$(VENV_TF212)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS) tests
 
 clean:
 	rm -rf build dist *.egg-info $(VENV) $(VENV_TF212) .tf_ls_configure.bazelrc
