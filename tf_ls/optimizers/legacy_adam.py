@@ -122,7 +122,7 @@ class LSAdam(tf.keras.optimizers.legacy.Adam):
         )
         if self._loss_scale is not None:
             # Gradients were summed over replicas before: all have seen the same.
-            finite = distribution.experimental_local_results(updates)[0]
+            finite = tf.nest.flatten(distribution.experimental_local_results(updates))[0]
             updates = [updates, loss_scale.update(self._loss_scale, finite)]
         with tf.control_dependencies(tf.nest.flatten(updates)):
             constrained = [
