@@ -31,12 +31,12 @@ inline GpuMemory AllocateGpu(size_t bytes) {
   return memory;
 }
 
-// Scratch memory on the GPU that starts as NaN.
+// Scratch memory on the GPU that starts as NaN, no better aligned than arenas promise.
 class GpuArena : public Arena {
  protected:
   void* AllocateBytes(size_t bytes) override {
-    blocks_.push_back(AllocateGpu(bytes));
-    return blocks_.back().get();
+    blocks_.push_back(AllocateGpu(kAlignment + bytes));
+    return static_cast<char*>(blocks_.back().get()) + kAlignment;
   }
   size_t BlockCount() const override { return blocks_.size(); }
   void ShrinkTo(size_t block_count) override { blocks_.resize(block_count); }
