@@ -1,6 +1,6 @@
-// Times the kernels that work on rows, in float16, the losses and a step of Adam on the current GPU,
-// and sets the bytes that they must move against what a large copy moves in the same time (and the
-// flops of the projected cross entropy against the time):
+// Times the kernels that work on rows, in float16, the losses and a step of Adam on the current
+// GPU, and sets the bytes that they must move against what a large copy moves in the same time (and
+// the flops of the projected cross entropy against the time):
 //
 //   bazel run //cc/kernels:gpu_kernels_benchmark
 //
@@ -424,7 +424,6 @@ class AdamProblem {
   GpuNumbers<int64_t> bad_row_{{0}};
 };
 
-
 // Labels for rows of a vocabulary, all of which count, and a loss for each.
 class Labels {
  public:
@@ -499,8 +498,8 @@ void TimeProjectedCrossEntropy(Benchmark* benchmark, int64_t rows, int64_t hidde
   GpuNumbers<LossFactor> factor(std::vector<LossFactor>(1));
   const OutputProjectionShape shape = {rows, hidden, vocab, rows, labels.indices()};
   const ProjectionGradient gradient = {nullptr, nullptr, dx.data(), dweights.data(), dbias.data()};
-  for (const ProjectionGradient* wanted :
-       {&gradient, static_cast<const ProjectionGradient*>(nullptr)}) {
+  const ProjectionGradient* const none = nullptr;
+  for (const ProjectionGradient* wanted : {none, &gradient}) {
     const double us = benchmark->Time(1, [&](int64_t) {
       ProjectedCrossEntropy(gpu, shape, labels.targets(), x.data(), weights.data(), bias.data(),
                             labels.losses(), labels.nlls(), wanted);

@@ -12,8 +12,9 @@
 namespace tf_ls {
 namespace gpu {
 
-// How the group accesses a row of n numbers that begins anywhere: 16 bytes a thread from the first
-// to the last multiple of 16 bytes, one number a thread before and behind.
+// How the group accesses a row of n numbers that begins anywhere: 16 bytes a thread from the row's
+// first multiple of 32 bytes on, the piece in which memory is read and written, and one number a
+// thread before that and behind the last 16 bytes.
 template <typename T>
 struct RowParts {
   static constexpr int kCount = 16 / sizeof(T);
@@ -21,7 +22,7 @@ struct RowParts {
 
   __device__ RowParts(const T* row, int n)
       : head(min(n,
-                 static_cast<int>((16 - reinterpret_cast<uintptr_t>(row) % 16) % 16 / sizeof(T)))),
+                 static_cast<int>((32 - reinterpret_cast<uintptr_t>(row) % 32) % 32 / sizeof(T)))),
         packs((n - head) / kCount),
         tail(head + packs * kCount) {}
 

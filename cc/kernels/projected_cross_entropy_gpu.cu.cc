@@ -22,8 +22,11 @@ constexpr int64_t kRowMultiple = 64;
 // Rows of logits begin at multiples of 256 bytes, or products would be slower.
 constexpr int64_t kStrideMultiple = 64;
 
-constexpr int kRowThreads = 512;
 constexpr int kThreads = 256;
+// Of a row of logits, which is read twice for its gradient. Blocks are so large that few run at the
+// same time, or their rows would not stay in the second-level cache. (Measured on an H100, 4096 x
+// 512 x 32,000 in float16: the call takes 1236 microseconds, with blocks of 512 threads 1353.)
+constexpr int kRowThreads = 1024;
 
 int64_t Divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 int64_t RoundUp(int64_t n, int64_t multiple) { return Divide(n, multiple) * multiple; }
