@@ -5,7 +5,6 @@
 
 #include "cc/core/cpu.h"
 #include "cc/kernels/row_math.h"
-#include "cc/kernels/scale.h"
 
 namespace tf_ls {
 
