@@ -40,8 +40,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-import batches
 import numpy as np
+import training_batches
+from training_batches import Batch
 
 VOCAB_SIZE = 32000
 CORPUS_BATCHES = 16
@@ -110,7 +111,7 @@ def main() -> None:
     elif args.write_lengths:
         subwords = args.data / "subwords"
         files = subwords / "train.source", subwords / "train.target"
-        pairs = batches.write_lengths(*files, args.write_lengths)
+        pairs = training_batches.write_lengths(*files, args.write_lengths)
         print(f"{args.write_lengths}: the lengths of {pairs:,} sentence pairs")
     elif args.report:
         results = [json.loads(line) for line in args.report.read_text().splitlines()]
@@ -336,7 +337,7 @@ def ceiling_of(device: str) -> Optional[float]:
     return next((rate for name, rate in PEAKS.items() if name in device), None)
 
 
-def flops(model: Model, batch: batches.Batch) -> float:
+def flops(model: Model, batch: Batch) -> float:
     """Of the products of a step, backward pass included, of tokens alone.
 
     A product with weights is 2 flops forward and 4 backward for every weight and row; attention 4
@@ -380,19 +381,19 @@ def work(contender: str, args: argparse.Namespace) -> None:
         print(json.dumps(answer), file=answers)
 
 
-def make_batches(cell: Cell, model: Model, lengths: Optional[Path]) -> list[batches.Batch]:
+def make_batches(cell: Cell, model: Model, lengths: Optional[Path]) -> list[Batch]:
     if cell.tokens:
-        pairs = batches.read_lengths(lengths)
-        return batches.corpus_batches(pairs, cell.tokens, CORPUS_BATCHES, model.vocab_size)
+        pairs = training_batches.read_lengths(lengths)
+        return training_batches.corpus_batches(pairs, cell.tokens, CORPUS_BATCHES, model.vocab_size)
     generator = np.random.default_rng(0)
     pairs = [(cell.length, cell.length)] * cell.sentences
-    return [batches.random_batch(generator, pairs, cell.length, model.vocab_size)]
+    return [training_batches.random_batch(generator, pairs, cell.length, model.vocab_size)]
 
 
 class StepTimer:
     """Steps of a contender on batches that lie on the device, warmed up."""
 
-    def __init__(self, contender, model: Model, data: list[batches.Batch]):
+    def __init__(self, contender, model: Model, data: list[Batch]):
         start = time.perf_counter()
         self._contender = contender
         self._data = [contender.load(batch) for batch in data]
@@ -467,7 +468,7 @@ class NeurSTContender:
             any_shape=any_shape,
         )
 
-    def load(self, batch: batches.Batch) -> Any:
+    def load(self, batch: Batch) -> Any:
         ids = [self._tf.constant(side) for side in (batch.source, batch.target)]
         if self._step.is_fused(*ids) != self._fused:
             raise RuntimeError(f"NeurST runs {'stock' if self._fused else 'fused'}")
@@ -508,7 +509,7 @@ class TorchContender:
         self._step = torch_transformer.TorchStep(network, self._device, compiled)
         self._bos = model.vocab_size - 2
 
-    def load(self, batch: batches.Batch) -> Any:
+    def load(self, batch: Batch) -> Any:
         torch = self._torch
         source, target, source_lengths, target_lengths = (
             torch.from_numpy(part).to(self._device) for part in batch

@@ -22,7 +22,7 @@ import time
 from typing import NamedTuple
 
 import numpy as np
-from batches import Batch, random_batch
+from training_batches import Batch, random_batch
 
 
 class Cell(NamedTuple):

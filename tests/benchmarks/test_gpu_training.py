@@ -12,9 +12,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BENCHMARKS = ROOT / "benchmarks"
 sys.path[:0] = [str(BENCHMARKS), str(ROOT / "tests" / "neurst")]
 
-import batches  # noqa: E402
 import gpu_training  # noqa: E402
 import tiny_task  # noqa: E402
+import training_batches as batches  # noqa: E402
 
 # NeurST's own batches of pairs of lengths, which are given as ids of these lengths.
 NEURST = """
