@@ -37,6 +37,7 @@ import sys
 import tempfile
 import threading
 import time
+import traceback
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -243,8 +244,10 @@ class Worker:
             return json.loads(line)
         status = self._process.wait()
         self._log.seek(0)
-        reason = f"ended with status {status}" if in_time else f"not done in {self._timeout:.0f} s"
-        return {"error": f"{self._log.read()[-4000:]}\n{reason}"}
+        log = self._log.read()[-4000:]
+        if in_time:
+            return {"error": f"ended with status {status}\n{log}"}
+        return {"error": f"{log}\nnot done in {self._timeout:.0f} s"}
 
     def measure(self, cell: str) -> dict[str, Any]:
         """Has it measure a cell."""
@@ -369,15 +372,15 @@ def work(contender: str, args: argparse.Namespace) -> None:
         try:
             timers[name] = StepTimer(trained, model, make_batches(CELLS[name], model, args.lengths))
             cells[name] = timers[name].describe()
-        except Exception as error:
-            cells[name] = {"error": f"{type(error).__name__}: {error}"}
+        except Exception:
+            cells[name] = {"error": traceback.format_exc()}
     ready = {"device": trained.device_name, "software": trained.software, "cells": cells}
     print(json.dumps(ready), file=answers)
     for line in sys.stdin:
         try:
             answer = timers[line.strip()].measure(args.seconds)
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
+        except Exception:
+            answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers)
 
 
