@@ -3,10 +3,11 @@
     bazel build //cc/layers:gpu_layers_benchmark
     python benchmarks/gpu_layers.py [--ours bazel-bin/cc/layers/gpu_layers_benchmark]
 
-One encoder and one decoder layer in float16 (or --dtype bfloat16) with dropout 0.1, pre-norm, relu, no padding: the
-layers alone, without TensorFlow, loss and optimizer. PyTorch runs the same layers eagerly and
-compiled (scaled_dot_product_attention, autocast). Milliseconds a layer, medians, and how much
-faster tf_ls is; the floor is the arithmetic at the rate of a large product in the same run.
+One encoder and one decoder layer in float16 (or --dtype bfloat16) with dropout 0.1, pre-norm, relu,
+no padding: the layers alone, without TensorFlow, loss and optimizer. PyTorch runs the same layers
+eagerly and compiled (scaled_dot_product_attention, autocast). Milliseconds a layer, medians, and
+how much faster tf_ls is; the floor is the arithmetic at the rate of a large product in the same
+run.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ def main() -> None:
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype)
     rate = product_rate(dtype)
-    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}; large {args.dtype} products:")
+    card = torch.cuda.get_device_name()
+    print(f"{card}, PyTorch {torch.__version__}; large {args.dtype} products:")
     print(f"{rate / 1e12:.0f} TFLOP/s. Forward and backward of a layer, ms:\n")
     head = ("cell", "layer", "floor", "tf_ls", "eager", "compiled", "x eager", "x compiled")
     print("| " + " | ".join(head) + " |\n|" + "---|" * len(head))
