@@ -7,6 +7,7 @@ Importing tf_ls imports neither TensorFlow nor NumPy; its parts are imported whe
     tf_ls.optimizers   Keras optimizers
     tf_ls.ops          the operations they are made of
     tf_ls.neurst       what makes NeurST use them
+    tf_ls.testing      checks operations, also your own, against references
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_LAZY_MODULES = ("layers", "models", "neurst", "ops", "optimizers")
+_LAZY_MODULES = ("layers", "models", "neurst", "ops", "optimizers", "testing")
 
-__all__ = ["__version__", "layers", "models", "neurst", "ops", "optimizers"]
+__all__ = ["__version__", "layers", "models", "neurst", "ops", "optimizers", "testing"]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""Lets the tests here import reference.py, and runs them on each device."""
+"""Runs the tests here on each device."""
 
 import sys
 from pathlib import Path

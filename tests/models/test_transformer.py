@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.keras_version import KERAS_3
 from tf_ls.layers import LSTransformerEncoderLayer
 from tf_ls.models import LSTransformer
+from tf_ls.testing import reference
+from tf_ls.testing.comparison import relative_error
 
 SOURCE_WORDS, TARGET_WORDS, HIDDEN, HEADS = 13, 11, 12, 3
 SOURCE_LENGTHS, TARGET_LENGTHS = [5, 2, 1, 4], [3, 6, 1, 2]
@@ -123,10 +124,10 @@ def test_logits_and_gradients(changes):
     wanted = tape.gradient(loss, exact)
 
     assert logits.dtype == tf.float32
-    assert reference.relative_error(logits, tf.where(REAL[..., None], expected, 0.0)) < 1e-5
+    assert relative_error(logits, tf.where(REAL[..., None], expected, 0.0)) < 1e-5
     for name, gradient in zip(names, gradients):
         dense = [tf.convert_to_tensor(g) for g in (gradient, wanted[name])]
-        error = reference.relative_error(*dense)
+        error = relative_error(*dense)
         assert error < 1e-4, name
 
 
@@ -170,7 +171,7 @@ def test_mixed_precision(policy):
     assert logits.dtype == policy.replace("mixed_", "")
     assert {tf.as_dtype(w.dtype) for w in model.weights} == {tf.float32}
     tolerance = 5e-2 if policy == "mixed_bfloat16" else 1e-2
-    assert reference.relative_error(logits, exact(INPUTS)) < tolerance
+    assert relative_error(logits, exact(INPUTS)) < tolerance
 
 
 def test_kinds_of_gradients():

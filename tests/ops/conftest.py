@@ -1,4 +1,4 @@
-"""Lets the tests here import reference.py and batches.py, and runs them on each device."""
+"""Lets the tests here import bad_input.py, and runs them on each device."""
 
 import sys
 from pathlib import Path

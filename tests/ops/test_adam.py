@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from batches import BadInput
-from reference import assert_close, relative_error
+from bad_input import BadInput
 
 from tf_ls import ops
+from tf_ls.testing import reference
+from tf_ls.testing.comparison import assert_close, relative_error
 
 LEARNING_RATE, BETA_1, BETA_2, EPSILON = 0.01, 0.9, 0.98, 1e-6
 INFINITY = float("inf")
@@ -46,12 +47,16 @@ class State:
         )
 
     def step_exactly(self, gradients):
-        rate = LEARNING_RATE * np.sqrt(1 - BETA_2**self.steps) / (1 - BETA_1**self.steps)
         for i, gradient in enumerate(map(dense, gradients)):
-            self.exact_m[i] = BETA_1 * self.exact_m[i] + (1 - BETA_1) * gradient
-            self.exact_v[i] = BETA_2 * self.exact_v[i] + (1 - BETA_2) * gradient**2
-            decayed = self.exact[i] * (1 - LEARNING_RATE * self.weight_decay[i])
-            self.exact[i] = decayed - rate * self.exact_m[i] / (np.sqrt(self.exact_v[i]) + EPSILON)
+            self.exact[i], self.exact_m[i], self.exact_v[i] = reference.adam(
+                *(self.exact[i], self.exact_m[i], self.exact_v[i], gradient),
+                learning_rate=LEARNING_RATE,
+                beta_1=BETA_1,
+                beta_2=BETA_2,
+                step=self.steps,
+                epsilon=EPSILON,
+                weight_decay=self.weight_decay[i],
+            )
 
     def check(self):
         for actual, expected in (

@@ -4,14 +4,15 @@ import dataclasses
 
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from batches import DTYPES, LAYOUTS, BadDtype, BadInput, random_batch, rounded
+from bad_input import BadDtype, BadInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import assert_close
 
 from tf_ls import ops
+from tf_ls.testing import reference
+from tf_ls.testing.batches import DTYPES, LAYOUTS, random_batch, rounded
+from tf_ls.testing.comparison import assert_close, relative_error
 
 LENGTHS = [7, 0, 1, 5]
 
@@ -151,7 +152,7 @@ def test_gradient_is_the_derivative():
 
     logits = tf.constant(np.random.default_rng(0).normal(size=[3, 5]), tf.float32)
     theoretical, numerical = tf.test.compute_gradient(losses, [logits], delta=1e-2)
-    assert reference.relative_error(theoretical[0], numerical[0]) < 5e-3
+    assert relative_error(theoretical[0], numerical[0]) < 5e-3
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

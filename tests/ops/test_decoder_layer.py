@@ -2,15 +2,16 @@
 
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from batches import DTYPES, LAYOUTS, BadDtype, BadInput, keep_away_from_kink, random_batch, rounded
+from bad_input import BadDtype, BadInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import assert_close
 
 from tf_ls import ops
 from tf_ls.ops.library import library
+from tf_ls.testing import reference
+from tf_ls.testing.batches import DTYPES, LAYOUTS, random_batch, rounded
+from tf_ls.testing.comparison import assert_close, relative_error
 
 HIDDEN, FILTER, HEADS, MEMORY = 24, 40, 3, 20
 LENGTHS, MEMORY_LENGTHS = [7, 1, 5, 9, 2], [4, 6, 1, 11, 3]
@@ -40,7 +41,7 @@ def check(
         values.append(memory.values)
     weights = reference.decoder_weights(rng, hidden, filter_size, memory and memory_size)
     if dtype != "float32" and options.get("activation", "relu") == "relu":
-        keep_away_from_kink(weights)
+        reference.keep_away_from_kink(weights)
     cotangent = batch.cotangent(rng, hidden, dtype)
 
     inputs = [tf.constant(v, dtype) for v in values]
@@ -197,7 +198,7 @@ def test_gradient_is_the_derivative():
         function, [tf.constant(a) for a in arguments], delta=1e-2
     )
     for i, (actual, want) in enumerate(zip(theoretical, numerical)):
-        assert reference.relative_error(actual, want) < 5e-3, i
+        assert relative_error(actual, want) < 5e-3, i
 
 
 # One step at a time ------------------------------------------------------------------------------
@@ -351,7 +352,7 @@ def test_gradients_of_the_caches():
     arguments = [tf.constant(a, tf.float32) for a in [*arguments, *weights]]
     theoretical, numerical = tf.test.compute_gradient(function, arguments, delta=1e-2)
     for i, (actual, want) in enumerate(zip(theoretical, numerical)):
-        assert reference.relative_error(actual, want) < 5e-3, i
+        assert relative_error(actual, want) < 5e-3, i
 
 
 def test_static_shapes_of_a_step():

@@ -5,11 +5,13 @@ Weights that turn a layer's block into a constant make its masks visible in its 
 
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from batches import DTYPES, BadDtype, BadInput, random_batch
+from bad_input import BadDtype, BadInput
 
 from tf_ls import ops
+from tf_ls.testing import reference
+from tf_ls.testing.batches import DTYPES, random_batch
+from tf_ls.testing.comparison import relative_error
 
 SEED = tf.constant([1, 2], tf.int64)
 OTHER_SEED = tf.constant([1, 3], tf.int64)
@@ -236,7 +238,7 @@ def test_backward_draws_the_masks_of_the_forward(kind, pre_norm):
     )
     theoretical, numerical = tf.test.compute_gradient(function, arguments, delta=1e-2)
     for i, (actual, want) in enumerate(zip(theoretical, numerical)):
-        assert reference.relative_error(actual, want) < 5e-3, i
+        assert relative_error(actual, want) < 5e-3, i
 
 
 @pytest.mark.parametrize("kind", ["encoder", "decoder"])
@@ -260,4 +262,4 @@ def test_mean_over_seeds_is_near_the_output_without_dropout(kind):
     for i in range(300):
         seed = tf.constant([i, 0], tf.int64)
         outputs.append(layer_function(kind, training=True, seed=seed, **rates)[0](*arguments))
-    assert reference.relative_error(tf.add_n(outputs) / 300.0, exact(*arguments)) < 0.05
+    assert relative_error(tf.add_n(outputs) / 300.0, exact(*arguments)) < 0.05

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from batches import DTYPES, BadDtype, BadInput, rounded
+from bad_input import BadDtype, BadInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import assert_close
 
 from tf_ls import ops
+from tf_ls.testing import reference
+from tf_ls.testing.batches import DTYPES, rounded
+from tf_ls.testing.comparison import TOLERANCES, assert_close
 
 VOCABULARY, HIDDEN, LENGTH = 11, 24, 7
 LENGTHS = [7, 0, 1, 5]
@@ -78,7 +79,7 @@ def test_output_and_gradients(packed, positions, table_dtype, dtype, sparse):
         cotangent = np.where(REAL[..., None], cotangent, 0.0)
     assert_close(output, expected, dtype)
 
-    coarser = max(dtype, table_dtype, key=reference.TOLERANCES.get)
+    coarser = max(dtype, table_dtype, key=TOLERANCES.get)
     wanted = np.zeros([VOCABULARY, HIDDEN])
     np.add.at(wanted, ids.numpy(), cotangent * 1.5)
     assert_close(dense(gradients[0]), wanted, coarser, "gradient of the table")

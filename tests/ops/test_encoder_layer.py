@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from batches import DTYPES, LAYOUTS, BadDtype, BadInput, keep_away_from_kink, random_batch
+from bad_input import BadDtype, BadInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import assert_close
 
 from tf_ls import ops
+from tf_ls.testing import reference
+from tf_ls.testing.batches import DTYPES, LAYOUTS, random_batch
+from tf_ls.testing.comparison import assert_close, relative_error
 
 HIDDEN, FILTER, HEADS = 24, 40, 3
 LENGTHS = [7, 1, 5, 9, 2]
@@ -41,7 +42,7 @@ def check(
     batch = random_batch(rng, lengths, hidden, kind=kind, dtype=dtype, length=length)
     weights = reference.encoder_weights(rng, hidden, filter_size)
     if dtype != "float32" and options.get("activation", "relu") == "relu":
-        keep_away_from_kink(weights)
+        reference.keep_away_from_kink(weights)
     cotangent = batch.cotangent(rng, hidden, dtype)
 
     x = tf.constant(batch.values, dtype)
@@ -268,7 +269,7 @@ def test_gradient_is_the_derivative(pre_norm):
         function, [tf.constant(a) for a in arguments], delta=1e-2
     )
     for name, actual, want in zip(GRADIENTS, theoretical, numerical):
-        assert reference.relative_error(actual, want) < 5e-3, name
+        assert relative_error(actual, want) < 5e-3, name
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from batches import DTYPES, BadDtype, BadInput, rounded
+from bad_input import BadDtype, BadInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import assert_close
 
 from tf_ls import ops
+from tf_ls.testing import reference
+from tf_ls.testing.batches import DTYPES, rounded
+from tf_ls.testing.comparison import assert_close, relative_error
 
 
 def check(shape, *, dtype="float32", epsilon=1e-6, offset=0.0):
@@ -53,7 +54,7 @@ def test_mean_far_from_zero():
     output = ops.layer_norm(x, tf.ones([64]), tf.zeros([64]), 1e-6)
     expected = reference.layer_norm(x, np.ones(64), np.zeros(64), 1e-6)
     # The mean itself is rounded to 1000 * 2^-24.
-    assert reference.relative_error(output, expected) < 1e-4
+    assert relative_error(output, expected) < 1e-4
 
 
 def test_constant_rows_become_beta():
@@ -80,7 +81,7 @@ def test_gradient_is_the_derivative():
         lambda x, gamma, beta: ops.layer_norm(x, gamma, beta, 1e-6), arguments, delta=1e-2
     )
     for actual, want in zip(theoretical, numerical):
-        assert reference.relative_error(actual, want) < 5e-3
+        assert relative_error(actual, want) < 5e-3
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-import reference
 import tensorflow as tf
-from batches import DTYPES, LAYOUTS, BadInput, random_batch, rounded
-from reference import assert_close
+from bad_input import BadInput
 
 from tf_ls import ops
+from tf_ls.testing import reference
+from tf_ls.testing.batches import DTYPES, LAYOUTS, random_batch, rounded
+from tf_ls.testing.comparison import assert_close
 
 HIDDEN, VOCABULARY = 24, 50
 LENGTHS = [7, 0, 1, 5]

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import tensorflow as tf
-from batches import DTYPES, BadDtype, BadInput
+from bad_input import BadDtype, BadInput
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tf_ls import ops
+from tf_ls.testing.batches import DTYPES
 
 PADDING = np.array([[0, 0, 1], [1, 1, 1], [0, 0, 0]], bool)
 

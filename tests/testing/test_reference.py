@@ -1,14 +1,10 @@
 """The two routes of the reference agree with each other."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
-sys.path.insert(0, str(Path(__file__).parent))
-import reference
+from tf_ls.testing import reference
 
 LENGTHS, MEMORY_LENGTHS = [5, 1, 3], [2, 4, 1]
 ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox")
@@ -45,6 +41,60 @@ def test_decoder_layer(pre_norm, memory_lag):
             x[b], memory[b], weights, 2, keys=length, memory_keys=seen, **options
         )
         np.testing.assert_allclose(padded[b], alone, rtol=1e-9)
+
+
+@pytest.mark.parametrize("pre_norm", [True, False])
+@pytest.mark.parametrize("memory_lag", [None, 1, 2])
+@pytest.mark.parametrize("memory", [True, False])
+def test_decoder_layer_step(pre_norm, memory_lag, memory):
+    rng = np.random.default_rng(0)
+    options = {"pre_norm": pre_norm, "memory_lag": memory_lag if memory else None}
+    x, weights = (
+        rng.normal(size=[3, 2, 8]),
+        reference.decoder_weights(rng, 8, 12, 6 if memory else None),
+    )
+    cache = rng.normal(size=[2, 3, 5, 2, 4])
+    projected = rng.normal(size=[2, 3, 4, 2, 4]) if memory else [None, None]
+    exact = [tf.constant(w, tf.float64) for w in weights]
+    padded = reference.decoder_layer_step_tf(
+        *map(tf.constant, (x, *cache)),
+        *(None if part is None else tf.constant(part) for part in projected),
+        MEMORY_LENGTHS if memory else None,
+        exact,
+        **options,
+    )
+    for b, seen in enumerate(MEMORY_LENGTHS):
+        alone = reference.decoder_layer_step(
+            *(x[b], cache[0, b], cache[1, b]),
+            *(None if part is None else part[b, :seen] for part in projected),
+            weights,
+            **options,
+        )
+        for one, other in zip(padded, alone):
+            np.testing.assert_allclose(one[b], other, rtol=1e-9)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_steps_of_a_decoder_layer_are_the_layer(memory):
+    rng = np.random.default_rng(0)
+    x, weights = (
+        rng.normal(size=[5, 8]),
+        reference.decoder_weights(rng, 8, 12, 6 if memory else None),
+    )
+    source, projected = None, [None, None]
+    if memory:
+        source = rng.normal(size=[4, 6])
+        projected = np.split(source @ weights[10] + weights[11], 2, axis=-1)
+        projected = [part.reshape(4, 2, 4) for part in projected]
+    keys = values = np.zeros([0, 2, 4])
+    outputs = []
+    for i in range(0, 5, 2):
+        step, keys, values = reference.decoder_layer_step(
+            x[i : i + 2], keys, values, *projected, weights
+        )
+        outputs.append(step)
+    expected = reference.decoder_layer(x, source, weights, 2)
+    np.testing.assert_allclose(np.concatenate(outputs), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("label_smoothing", [0.0, 0.1])
