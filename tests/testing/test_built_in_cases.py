@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tf_ls import ops
 from tf_ls.testing import BUILT_IN, inputs
 from tf_ls.testing.timing import time_case
 
@@ -31,3 +32,9 @@ def test_timing(case):
     assert (times.both is None) != case.gradients
     assert (times.stock_forward is None) == (case.stock is None)
     assert (times.stock_both is None) == (case.stock is None or not case.gradients)
+
+
+def test_every_operation_has_a_case():
+    functions = {name for name in ops.__all__ if name.islower()} - {"random_seed"}
+    layouts = {"pack_layouts", "dense_layout"}
+    assert (functions - layouts) | {"layout"} == {case.name for case in BUILT_IN}

@@ -66,10 +66,11 @@ class Batch:
         cotangent = rounded(rng.normal(size=[*self.values.shape[:2], width]), dtype)
         return cotangent * self.real[..., None] if self.kind == "packed" else cotangent
 
-    def each_sentence(self, function) -> np.ndarray:
+    def each_sentence(self, function, width: int | None = None) -> np.ndarray:
         """Returns [B, L, ...]: function(sentence [n, width], keys, b) for each, rest zeros.
 
-        A packed sentence has its real tokens; a dense one all L, of which `keys` are real.
+        A packed sentence has its real tokens; a dense one all L, of which `keys` are real. The
+        result is [0, L, width] if there are no sentences, as wide as the batch unless given.
         """
         outputs = []
         for b, length in enumerate(self.lengths):
@@ -77,7 +78,9 @@ class Batch:
             output = function(self.values[b, :n], length, b)
             pad = [(0, self.values.shape[1] - n), *[(0, 0)] * (output.ndim - 1)]
             outputs.append(np.pad(output, pad))
-        return np.stack(outputs) if outputs else np.zeros_like(self.values)
+        if outputs:
+            return np.stack(outputs)
+        return np.zeros([*self.values.shape[:2], width or self.values.shape[2]])
 
 
 def random_batch(

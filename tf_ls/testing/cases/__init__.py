@@ -5,12 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tf_ls.testing.case import Case
-from tf_ls.testing.cases import encoder_layer, layer_norm, packing
+from tf_ls.testing.cases import (
+    adam,
+    cross_entropy,
+    decoder_layer,
+    decoder_layer_step,
+    dropout,
+    embedding,
+    encoder_layer,
+    layer_norm,
+    output_projection,
+    packing,
+)
 
 BUILT_IN: tuple[Case, ...] = (
     encoder_layer.CASE,
+    decoder_layer.CASE,
+    decoder_layer_step.CASE,
     layer_norm.CASE,
+    dropout.CASE,
     *packing.CASES,
+    embedding.CASE,
+    output_projection.CASE,
+    *cross_entropy.CASES,
+    adam.CASE,
 )
 
 

@@ -7,13 +7,10 @@ import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.testing import reference
-from tf_ls.testing.batches import LAYOUTS, random_batch
+from tf_ls.testing.batches import LAYOUTS
 from tf_ls.testing.case import Case, Inputs
+from tf_ls.testing.cases import layer_inputs
 from tf_ls.testing.shapes import random_heads, random_lengths
-
-ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox")
-TIMED = {"hidden": 256, "heads": 4, "filter_size": 1024}
-TIMED_LENGTHS = [7, 33, 12, 20, 25, 18, 40, 9, 15, 28, 22, 11, 30, 5, 17, 24]
 
 
 def make_inputs(rng: np.random.Generator, dtype: str) -> Inputs:
@@ -21,35 +18,23 @@ def make_inputs(rng: np.random.Generator, dtype: str) -> Inputs:
     kind = str(rng.choice(LAYOUTS))
     lengths, length = random_lengths(rng, least=0 if kind == "packed" else 1)
     weights = reference.encoder_weights(rng, hidden, int(rng.integers(1, 100)))
-    activation = str(rng.choice(ACTIVATIONS))
-    if activation == "relu" and dtype != "float32":
-        reference.keep_away_from_kink(weights)
     return {
-        **batch_inputs(rng, dtype, lengths, length, hidden, kind),
-        "weights": [tf.constant(w) for w in weights],
+        **layer_inputs.batch_inputs(rng, dtype, lengths, length, hidden, kind),
+        **layer_inputs.random_structure(rng, dtype, weights),
         "num_heads": heads,
-        "pre_norm": bool(rng.integers(2)),
-        "activation": activation,
         "causal": bool(rng.integers(2)),
         "training": bool(rng.integers(2)),
     }
 
 
 def make_timing_inputs(rng: np.random.Generator, dtype: str) -> Inputs:
-    hidden = TIMED["hidden"]
-    weights = reference.encoder_weights(rng, hidden, TIMED["filter_size"])
+    weights = reference.encoder_weights(rng, layer_inputs.TIMED_HIDDEN, layer_inputs.TIMED_FILTER)
     return {
-        **batch_inputs(rng, dtype, TIMED_LENGTHS, max(TIMED_LENGTHS), hidden, "packed"),
+        **layer_inputs.timed_batch_inputs(rng, dtype),
         "weights": [tf.constant(w) for w in weights],
-        "num_heads": TIMED["heads"],
+        "num_heads": layer_inputs.TIMED_HEADS,
         "training": True,
     }
-
-
-def batch_inputs(rng, dtype, lengths, length, hidden, kind) -> Inputs:
-    """Returns x [B, L, H], the batch it is from, and the layout, which is not what is checked."""
-    batch = random_batch(rng, lengths, hidden, kind=kind, dtype=dtype, length=length)
-    return {"x": batch.values, "batch": batch, "layout": batch.layout()}
 
 
 def operation(x, batch, layout, weights, **options):
