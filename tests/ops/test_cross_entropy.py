@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from tf_ls import ops
 from tf_ls.testing import reference
-from tf_ls.testing.batches import DTYPES, LAYOUTS, random_batch, rounded
+from tf_ls.testing.batches import LAYOUTS, random_batch, rounded
+from tf_ls.testing.case import DTYPES
 from tf_ls.testing.comparison import assert_close, relative_error
 
 LENGTHS = [7, 0, 1, 5]

@@ -10,7 +10,8 @@ from bad_input import BadDtype, BadInput
 
 from tf_ls import ops
 from tf_ls.testing import reference
-from tf_ls.testing.batches import DTYPES, random_batch
+from tf_ls.testing.batches import random_batch
+from tf_ls.testing.case import DTYPES
 from tf_ls.testing.comparison import relative_error
 
 SEED = tf.constant([1, 2], tf.int64)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tf_ls import ops
 from tf_ls.testing import reference
-from tf_ls.testing.batches import DTYPES, LAYOUTS, random_batch
+from tf_ls.testing.batches import LAYOUTS, random_batch
+from tf_ls.testing.case import DTYPES
 from tf_ls.testing.comparison import assert_close, relative_error
 
 HIDDEN, FILTER, HEADS = 24, 40, 3

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tf_ls import ops
 from tf_ls.testing import reference
-from tf_ls.testing.batches import DTYPES, rounded
+from tf_ls.testing.batches import rounded
+from tf_ls.testing.case import DTYPES
 from tf_ls.testing.comparison import assert_close, relative_error
 
 

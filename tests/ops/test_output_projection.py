@@ -7,7 +7,8 @@ from bad_input import BadInput
 
 from tf_ls import ops
 from tf_ls.testing import reference
-from tf_ls.testing.batches import DTYPES, LAYOUTS, random_batch, rounded
+from tf_ls.testing.batches import LAYOUTS, random_batch, rounded
+from tf_ls.testing.case import DTYPES
 from tf_ls.testing.comparison import assert_close
 
 HIDDEN, VOCABULARY = 24, 50

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tf_ls import ops
-from tf_ls.testing.batches import DTYPES
+from tf_ls.testing.case import DTYPES
 
 PADDING = np.array([[0, 0, 1], [1, 1, 1], [0, 0, 0]], bool)
 

@@ -1,5 +1,7 @@
 """tf_ls.testing.check: passes what is right, and names what is wrong."""
 
+import re
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -239,6 +241,12 @@ def test_reference_without_gradients():
 def test_nothing_to_differentiate():
     wrong = case(operation=lambda x, gain: tf.shape(x), reference=lambda x, gain: tf.shape(x))
     assert "set gradients=False" in failure(wrong)
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
+def test_operation_that_runs_on_another_device():
+    (wrong,) = compare(case(), "float32", "GPU", 0).failures  # TensorFlow takes the CPU silently
+    assert re.fullmatch(r"output was computed on .*CPU:0, not on the GPU", wrong)
 
 
 # Seeds -------------------------------------------------------------------------------------------

@@ -1,11 +1,13 @@
 """python -m tf_ls.testing: what it prints, and its exit status."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tensorflow as tf
 
 from tf_ls.testing.command_line import main
 
@@ -112,6 +114,28 @@ def test_command_line_that_makes_no_sense(arguments, message, capsys):
         main(arguments)
     assert exit_status.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU")
+def test_gpu_where_there_is_none(capsys):
+    with pytest.raises(SystemExit) as exit_status:
+        main(["--devices", "CPU", "GPU"])
+    assert exit_status.value.code == 2
+    assert "TensorFlow finds no GPU on this machine" in capsys.readouterr().err
+
+
+def test_library_that_is_missing():
+    result = subprocess.run(
+        [sys.executable, "-m", "tf_ls.testing", "--operations", "layer_norm"],
+        cwd="/",
+        env={**os.environ, "TF_LS_LIBRARY": "/no/such/library.so"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 2
+    assert "/no/such/library.so does not exist" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_name_that_is_taken(capsys, tmp_path):

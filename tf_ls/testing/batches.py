@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from tf_ls import ops
 
-DTYPES = ("float32", "bfloat16", "float16")
 LAYOUTS = ("packed", "dense")
 
 

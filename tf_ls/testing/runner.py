@@ -11,7 +11,7 @@ from tensorflow.python.framework import kernels, op_def_registry
 
 from tf_ls.ops.library import library
 from tf_ls.testing.case import Case
-from tf_ls.testing.sample import Sample, compare
+from tf_ls.testing.sample import CaseError, Sample, compare
 from tf_ls.testing.timing import Times, time_case
 
 SAMPLES = 10
@@ -98,7 +98,7 @@ def _run_one(result: Result, seeds: Iterable[int], timing: bool) -> None:
     if timing and result.samples:
         try:
             result.times = time_case(*where, result.largest().seed)
-        except Exception as error:
+        except CaseError as error:
             result.timing_failure = str(error)
 
 

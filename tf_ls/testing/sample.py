@@ -38,18 +38,20 @@ class Sample:
     failures: list[str] = dataclasses.field(default_factory=list)
 
 
-class _Raised(Exception):
-    pass
+class CaseError(Exception):
+    """A function of a case raised something; says which function and what."""
 
 
 @contextlib.contextmanager
 def blaming(what: str):
-    """Turns an exception into one that says whose it is."""
+    """Turns an exception into a CaseError."""
     try:
         yield
     except Exception as error:
         lines = str(error).strip().splitlines() or ["no message"]
-        raise _Raised(f"{what} raised {type(error).__name__}: {lines[0]}") from error
+        # Of a function that TensorFlow rewrote, the message is the end of a traceback.
+        line = lines[-1].strip() if lines[0].startswith("in user code") else lines[0]
+        raise CaseError(f"{what} raised {type(error).__name__}: {line}") from error
 
 
 def compare(case: Case, dtype: str, device: str, seed: int) -> Sample:
@@ -57,7 +59,7 @@ def compare(case: Case, dtype: str, device: str, seed: int) -> Sample:
     sample = Sample(seed)
     try:
         _compare(case, dtype, device, sample)
-    except _Raised as raised:
+    except CaseError as raised:
         sample.failures.append(str(raised))
     return sample
 

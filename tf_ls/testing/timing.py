@@ -40,7 +40,7 @@ def time_case(case: Case, dtype: str, device: str, seed: int) -> Times:
     Calls of the operation and of the stock operations take turns, so that both meet the same load.
 
     Raises:
-        Exception: what the functions raise, with the name of the one that did.
+        CaseError: if a function of the case raises anything.
     """
     with tf.device(device):
         with blaming("make_timing_inputs" if case.make_timing_inputs else "make_inputs"):
@@ -53,7 +53,8 @@ def time_case(case: Case, dtype: str, device: str, seed: int) -> Times:
             calls = {kind: _function(case, case.operation, inputs, make, "the operation")}
             if case.stock is not None:
                 calls[f"stock_{kind}"] = _function(case, case.stock, inputs, make, "stock")
-            seconds.update(_medians(calls, device))
+            with blaming("a call that was timed"):
+                seconds.update(_medians(calls, device))
     shape = inputs_module.shape_text(inputs_module.main_tensor(inputs))
     return Times(shape, **{f.name: seconds.get(f.name) for f in dataclasses.fields(Times)[1:]})
 

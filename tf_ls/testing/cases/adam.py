@@ -56,7 +56,7 @@ def prepare(inputs: Inputs) -> Inputs:
 
 def operation(variables, m, v, gradients, rows, step, **options):
     if rows is not None:
-        shape = tf.constant(variables[-1].shape)
+        shape = tf.constant(variables[-1].shape.as_list())
         gradients = [*gradients[:-1], tf.IndexedSlices(gradients[-1], rows, shape)]
     powers = {f"{name}_power": beta**step for name, beta in BETAS.items()}
     ops.adam(variables, m, v, gradients, **BETAS, **powers, epsilon=EPSILON, **options)

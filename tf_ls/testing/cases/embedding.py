@@ -53,7 +53,9 @@ def _tokens(rng, lengths, length, vocabulary, packed) -> Inputs:
 
 def operation(ids, real, layout, table, **options):
     output = ops.embedding(ids, table, indices=layout, **options)
-    return output if layout is None else ops.unpack(output, layout, tf.constant(ids.shape))
+    return (
+        output if layout is None else ops.unpack(output, layout, tf.constant(ids.shape.as_list()))
+    )
 
 
 def _positions(ids, table, positions, start):

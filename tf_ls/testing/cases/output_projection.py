@@ -37,7 +37,7 @@ def _weights(rng, vocabulary, hidden, bias) -> Inputs:
 
 
 def operation(x, batch, layout, weights, bias):
-    rows, size = batch.to_rows(x, layout), tf.constant(x.shape[:2])
+    rows, size = batch.to_rows(x, layout), tf.constant(x.shape[:2].as_list())
     return ops.output_projection(rows, layout, weights, bias, size)
 
 
