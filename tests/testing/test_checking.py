@@ -164,8 +164,7 @@ def test_nan():
 
 def test_nan_in_a_gradient():
     def operation(x, gain):
-        # The root of a negative number is not taken, but its derivative is, times zero.
-        return gated(x, gain) + 0.0 * tf.where(x > 0.0, tf.sqrt(x), tf.zeros_like(x))
+        return gated(x, gain) + tf.norm(0.0 * x, axis=-1, keepdims=True)  # 0 / 0 in its gradient
 
     message = failure(case(operation=operation), dtypes=["float32"])
     assert "gradient of x: " in message

@@ -85,3 +85,8 @@ def main_tensor(inputs: Inputs) -> tf.Tensor | None:
     """The tensor that stands for the size of all: the first, as the inputs are written."""
     leaves = (leaf for value in inputs.values() for leaf in tf.nest.flatten(value))
     return next((leaf for leaf in leaves if isinstance(leaf, tf.Tensor)), None)
+
+
+def main_shape(inputs: Inputs) -> str:
+    tensor = main_tensor(inputs)
+    return "-" if tensor is None else shape_text(tensor)

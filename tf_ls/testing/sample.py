@@ -68,9 +68,9 @@ def _compare(case: Case, dtype: str, device: str, sample: Sample) -> None:
     with tf.device(device), blaming("make_inputs"):
         inputs, rng = inputs_module.draw(case.make_inputs, dtype, sample.seed)
     sample.inputs = inputs_module.describe(inputs)
+    sample.shape = inputs_module.main_shape(inputs)
     first = inputs_module.main_tensor(inputs)
-    if first is not None:
-        sample.shape, sample.size = inputs_module.shape_text(first), math.prod(first.shape)
+    sample.size = 0 if first is None else math.prod(first.shape)
 
     watched = inputs_module.differentiable(inputs, case.constants) if case.gradients else []
     with tf.device(device), tf.GradientTape() as tape, blaming("the operation"):

@@ -14,7 +14,7 @@ from tf_ls.testing.case import Case, Inputs
 from tf_ls.testing.sample import blaming
 
 _LEAST_CALLS, _MOST_CALLS = 5, 100
-_SECONDS = 0.5  # for all calls of a kind together
+_SECONDS = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +34,11 @@ class Times:
     stock_both: float | None
 
 
-def time_case(case: Case, dtype: str, device: str, seed: int) -> Times:
+def time_case(case: Case, dtype: str, device: str, seed: int, seconds: float = _SECONDS) -> Times:
     """Times a case on its inputs for timing, or on those that `seed` draws.
 
-    Calls of the operation and of the stock operations take turns, so that both meet the same load.
+    Calls of the operation and of the stock operations take turns, so that both meet the same load;
+    about as many of each as `seconds` have room for.
 
     Raises:
         CaseError: if a function of the case raises anything.
@@ -48,15 +49,15 @@ def time_case(case: Case, dtype: str, device: str, seed: int) -> Times:
         kinds = {"forward": _forward}
         if case.gradients:
             kinds["both"] = _forward_and_backward
-        seconds = {}
+        medians = {}
         for kind, make in kinds.items():
             calls = {kind: _function(case, case.operation, inputs, make, "the operation")}
             if case.stock is not None:
                 calls[f"stock_{kind}"] = _function(case, case.stock, inputs, make, "stock")
             with blaming("a call that was timed"):
-                seconds.update(_medians(calls, device))
-    shape = inputs_module.shape_text(inputs_module.main_tensor(inputs))
-    return Times(shape, **{f.name: seconds.get(f.name) for f in dataclasses.fields(Times)[1:]})
+                medians.update(_medians(calls, device, seconds))
+    shape = inputs_module.main_shape(inputs)
+    return Times(shape, **{f.name: medians.get(f.name) for f in dataclasses.fields(Times)[1:]})
 
 
 def _forward(case: Case, function: Callable[..., Any], inputs: Inputs) -> Any:
@@ -88,16 +89,16 @@ def _function(
     return lambda: traced(*tensors)
 
 
-def _medians(calls: dict[str, Callable[[], Any]], device: str) -> dict[str, float]:
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+def _medians(calls: dict[str, Callable[[], Any]], device: str, seconds: float) -> dict[str, float]:
+    times: dict[str, list[float]] = {name: [] for name in calls}
     began = time.perf_counter()
     for i in range(_MOST_CALLS):
-        if i >= _LEAST_CALLS and time.perf_counter() - began > _SECONDS * len(calls):
+        if i >= _LEAST_CALLS and time.perf_counter() - began > seconds * len(calls):
             break
         for name, call in calls.items():
             start = time.perf_counter()
             call()
             if device == "GPU":
                 tf.test.experimental.sync_devices()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in times.items()}
