@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Callable
@@ -84,12 +85,24 @@ def run(
         if dtypes is None or dtype in dtypes
         for device in devices
     ]
-    for i, result in enumerate(todo):
-        if result.skipped is None:
-            where = f"{result.case.name}, {result.dtype}, {result.device}"
-            progress(f"[{i + 1}/{len(todo)}] {where}")
-            _run_one(result, range(seed, seed + samples), timing)
+    with _exact_products():
+        for i, result in enumerate(todo):
+            if result.skipped is None:
+                where = f"{result.case.name}, {result.dtype}, {result.device}"
+                progress(f"[{i + 1}/{len(todo)}] {where}")
+                _run_one(result, range(seed, seed + samples), timing)
     return todo
+
+
+@contextlib.contextmanager
+def _exact_products():
+    """Multiplies float32 as float32: on a GPU, TensorFloat-32 would keep ten bits of it."""
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(enabled)
 
 
 def _run_one(result: Result, seeds: Iterable[int], timing: bool) -> None:
