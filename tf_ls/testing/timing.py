@@ -13,7 +13,7 @@ from tf_ls.testing import inputs as inputs_module
 from tf_ls.testing.case import Case, Inputs
 from tf_ls.testing.sample import blaming
 
-_LEAST_CALLS, _MOST_CALLS = 5, 100
+_LEAST_CALLS, _MOST_CALLS = 2, 100  # stock float16 products take seconds on a CPU
 _SECONDS = 0.5
 
 
