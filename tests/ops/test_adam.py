@@ -234,7 +234,9 @@ def address(variable):
     return np.frombuffer(memoryview(variable.read_value()), np.float32).ctypes.data
 
 
-def test_without_readers_a_variable_stays_where_it_is():
+def test_without_readers_a_variable_stays_where_it_is(device):
+    if device == "GPU":
+        pytest.skip("NumPy sees a copy on the host")
     state = State([(1000,)])
     state.step(random_gradients(state))  # from now on no initial value shares a buffer
     before = [address(x) for x in (*state.variables, *state.m, *state.v)]
