@@ -44,11 +44,6 @@ const float* DeviceContext<Gpu>::Float(const Tensor& tensor) {
 }
 
 template <>
-const float* DeviceContext<Gpu>::Read<float>(const Tensor& tensor) {
-  return Float(tensor);
-}
-
-template <>
 float* DeviceContext<Gpu>::Write<float>(Tensor* tensor) {
   if (tensor->dtype() == tensorflow::DT_FLOAT) return static_cast<float*>(tensor->data());
   const int64_t count = tensor->NumElements();

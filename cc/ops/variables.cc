@@ -10,15 +10,20 @@ using tensorflow::Tensor;
 using tensorflow::Var;
 using tensorflow::errors::InvalidArgument;
 
+std::string LockedVariables::name(int i) const {
+  return "'" + handles_[i]->name() + "' (input " + std::to_string(first_ + i) + ")";
+}
+
 Status LockedVariables::Lock(OpKernelContext* context, int first, int count) {
+  first_ = first;
   std::vector<std::pair<Var*, int>> order;
   for (int i = 0; i < count; ++i) {
     const tensorflow::ResourceHandle& handle = tensorflow::HandleFromInput(context, first + i);
-    names_.push_back("'" + handle.name() + "' (input " + std::to_string(first + i) + ")");
+    handles_.push_back(&handle);
     tensorflow::core::RefCountPtr<Var> variable;
     const Status status = tensorflow::LookupResource(context, handle, &variable);
     if (!status.ok()) {
-      return InvalidArgument("variable ", names_[i], " must be initialized: ", status.ToString());
+      return InvalidArgument("variable ", name(i), " must be initialized: ", status.ToString());
     }
     order.emplace_back(variable.get(), i);
     variables_.push_back(std::move(variable));
@@ -30,8 +35,8 @@ Status LockedVariables::Lock(OpKernelContext* context, int first, int count) {
   });
   for (size_t i = 1; i < order.size(); ++i) {
     if (order[i].first == order[i - 1].first) {
-      return InvalidArgument("a variable must be given once, got ", names_[order[i - 1].second],
-                             " and ", names_[order[i].second], ", which are the same");
+      return InvalidArgument("a variable must be given once, got ", name(order[i - 1].second),
+                             " and ", name(order[i].second), ", which are the same");
     }
   }
   locks_.reserve(order.size());
@@ -39,10 +44,10 @@ Status LockedVariables::Lock(OpKernelContext* context, int first, int count) {
   for (int i = 0; i < count; ++i) {
     const Tensor& tensor = *variables_[i]->tensor();
     if (!variables_[i]->is_initialized || !tensor.IsInitialized()) {
-      return InvalidArgument("variable ", names_[i], " must be initialized");
+      return InvalidArgument("variable ", name(i), " must be initialized");
     }
     if (tensor.dtype() != tensorflow::DT_FLOAT) {
-      return InvalidArgument("variable ", names_[i], " must be float32, got ",
+      return InvalidArgument("variable ", name(i), " must be float32, got ",
                              tensorflow::DataTypeString(tensor.dtype()));
     }
   }

@@ -21,7 +21,7 @@ class LockedVariables {
 
   int size() const { return static_cast<int>(variables_.size()); }
   // What a message calls variable i.
-  const std::string& name(int i) const { return names_[i]; }
+  std::string name(int i) const;
   const tensorflow::TensorShape& shape(int i) const { return variables_[i]->tensor()->shape(); }
 
   // Where variable i may be written. Tensors that were read from it before keep their values: if
@@ -45,7 +45,8 @@ class LockedVariables {
   }
 
  private:
-  std::vector<std::string> names_;
+  int first_ = 0;
+  std::vector<const tensorflow::ResourceHandle*> handles_;  // the inputs' own
   std::vector<tensorflow::core::RefCountPtr<tensorflow::Var>> variables_;
   std::vector<tensorflow::mutex_lock> locks_;  // released before the variables are
 };
