@@ -84,7 +84,7 @@ test-cc: $(VENV)/.ready | system-tests
 	$(VENV)/bin/python configure.py
 	$(BAZEL) test //cc/...
 	$(BAZEL) test --config=asan //cc/...
-	@if grep -q tf_ls_cuda .tf_ls_configure.bazelrc; then set -x; $(BAZEL) build //cc:gpu_tests; \
+	@if grep -q tf_ls_cuda=true .tf_ls_configure.bazelrc; then set -x; $(BAZEL) build //cc:gpu_tests; \
 	else echo "No CUDA toolkit here: its code is not compiled (see docs/gpu.md)"; fi
 
 test-python: $(VENV)/.installed $(VENV)/.test-ready

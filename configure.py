@@ -383,8 +383,8 @@ def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, cuda: Optional[Cuda], bazel:
         f'startup --output_base="{output_base(tensorflow)}"',
     ]
     lines += [f'build --repo_env={name}="{value}"' for name, value in variables.items()]
-    if cuda:
-        lines.append("build --define=tf_ls_cuda=true")
+    # Said in either case: another configuration of this checkout may have been read before.
+    lines.append(f"build --define=tf_ls_cuda={'true' if cuda else 'false'}")
     if tensorflow.cxx11_abi != 1:  # 1 is every supported compiler's default.
         lines.append(f"build --cxxopt=-D_GLIBCXX_USE_CXX11_ABI={tensorflow.cxx11_abi}")
     if bazel.is_debian:

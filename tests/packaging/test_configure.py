@@ -194,6 +194,11 @@ def test_bazelrc_with_cuda(tensorflow, onednn):
     assert 'TF_LS_CUDA="/cuda"' in text
 
 
+def test_bazelrc_without_cuda_takes_back_what_another_said(tensorflow, onednn):
+    text = configure.bazelrc(tensorflow, onednn, None, configure.Bazel("bazel", (6, 5)))
+    assert "build --define=tf_ls_cuda=false" in text
+
+
 def test_output_bases_differ_by_tensorflow(tensorflow, monkeypatch):
     monkeypatch.delenv("TF_LS_OUTPUT_BASE", raising=False)
     other = configure.dataclasses.replace(tensorflow, version="2.12.1")
