@@ -10,6 +10,7 @@
 #include "cc/testing/device_ragged.h"
 #include "cc/testing/device_weights.h"
 #include "cc/testing/devices.h"
+#include "cc/testing/layer_tolerances.h"
 #include "cc/testing/layer_weights.h"
 #include "cc/testing/ragged.h"
 #include "cc/testing/reference_layer.h"
@@ -25,6 +26,8 @@ using test::Convert;
 using test::DeviceRagged;
 using test::DeviceWeights;
 using test::Identical;
+using test::kGradientTolerance;
+using test::kOutputTolerance;
 using test::LayerWeights;
 using test::Numbers;
 using test::NumericGradient;
@@ -34,17 +37,6 @@ using test::Testing;
 using test::TinyDecoderOptions;
 using test::Unwritten;
 using test::WithDropout;
-
-// The half types round between all steps of the layer, and some gradients are small sums of large
-// numbers.
-template <typename T>
-constexpr double kOutputTolerance = std::is_same<T, float>::value     ? 1e-5
-                                    : std::is_same<T, float16>::value ? 5e-3
-                                                                      : 2e-2;
-template <typename T>
-constexpr double kGradientTolerance = std::is_same<T, float>::value     ? 1e-5
-                                      : std::is_same<T, float16>::value ? 1e-2
-                                                                        : 6e-2;
 
 constexpr unsigned char kUntouched = 0xa5;
 

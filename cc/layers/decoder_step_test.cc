@@ -12,6 +12,7 @@
 #include "cc/testing/device_ragged.h"
 #include "cc/testing/device_weights.h"
 #include "cc/testing/devices.h"
+#include "cc/testing/layer_tolerances.h"
 #include "cc/testing/layer_weights.h"
 #include "cc/testing/ragged.h"
 #include "cc/testing/tiny_options.h"
@@ -26,6 +27,8 @@ using test::Convert;
 using test::DeviceRagged;
 using test::DeviceWeights;
 using test::Identical;
+using test::kGradientTolerance;
+using test::kOutputTolerance;
 using test::LayerWeights;
 using test::Ragged;
 using test::Random;
@@ -50,18 +53,6 @@ std::vector<T> Slice(const std::vector<T>& rows, int64_t n, int64_t first, int64
   }
   return slice;
 }
-
-// Matrix products of one row and of many may add in another order, and the half types round between
-// all steps of the layer.
-template <typename T>
-constexpr double kTolerance = std::is_same<T, float>::value     ? 1e-5
-                              : std::is_same<T, float16>::value ? 5e-3
-                                                                : 2e-2;
-// Some gradients are small sums of large numbers.
-template <typename T>
-constexpr double kGradientTolerance = std::is_same<T, float>::value     ? 1e-5
-                                      : std::is_same<T, float16>::value ? 1e-2
-                                                                        : 6e-2;
 
 template <typename DeviceAndType>
 class DecoderStepTest : public ::testing::Test {
@@ -171,7 +162,8 @@ class DecoderStepTest : public ::testing::Test {
       make_step(i, [&](const Step& step) {
         step.Forward(x.data(), caches[i].view(), grown.mutable_view(), y.data());
       });
-      EXPECT_TRUE(Close(y.host(), Slice(expected.y, n, positions[i], p.steps[i]), kTolerance<T>));
+      EXPECT_TRUE(
+          Close(y.host(), Slice(expected.y, n, positions[i], p.steps[i]), kOutputTolerance<T>));
       const Cache before = caches[i].host(), after = grown.host();
       EXPECT_TRUE(Identical(Slice(after.keys, n, 0, positions[i]), before.keys))
           << "keeps the keys before";
