@@ -3,8 +3,8 @@
 namespace tf_ls {
 
 template <typename Id>
-int64_t FindTokens(const Cpu& /*cpu*/, const TokenSource<Id>& source, int64_t vocab_size,
-                   int64_t max_length, int32_t* ids, int32_t* positions) {
+int64_t FindTokens(const TokenSource<Id>& source, int64_t vocab_size, int64_t max_length,
+                   int32_t* ids, int32_t* positions) {
   for (int64_t row = 0; row < source.rows; ++row) {
     const int64_t token = source.Token(row);
     if (token == -1) {
@@ -22,9 +22,7 @@ int64_t FindTokens(const Cpu& /*cpu*/, const TokenSource<Id>& source, int64_t vo
   return source.rows;
 }
 
-template int64_t FindTokens(const Cpu&, const TokenSource<int32_t>&, int64_t, int64_t, int32_t*,
-                            int32_t*);
-template int64_t FindTokens(const Cpu&, const TokenSource<int64_t>&, int64_t, int64_t, int32_t*,
-                            int32_t*);
+template int64_t FindTokens(const TokenSource<int32_t>&, int64_t, int64_t, int32_t*, int32_t*);
+template int64_t FindTokens(const TokenSource<int64_t>&, int64_t, int64_t, int32_t*, int32_t*);
 
 }  // namespace tf_ls

@@ -3,8 +3,6 @@
 
 #include <cstdint>
 
-#include "cc/core/cpu.h"
-
 namespace tf_ls {
 
 // Which token each row holds, and its position in its sentence. id -1: none.
@@ -31,8 +29,8 @@ struct TokenSource {
 // (which must be less than `max_length`) is out of range, or source.rows if there is none. What is
 // to be embedded on a GPU is checked here as well, before it goes there.
 template <typename Id>
-int64_t FindTokens(const Cpu& cpu, const TokenSource<Id>& source, int64_t vocab_size,
-                   int64_t max_length, int32_t* ids, int32_t* positions);
+int64_t FindTokens(const TokenSource<Id>& source, int64_t vocab_size, int64_t max_length,
+                   int32_t* ids, int32_t* positions);
 
 }  // namespace tf_ls
 

@@ -2,13 +2,10 @@
 
 #include <vector>
 
-#include "cc/testing/test_cpu.h"
 #include "gtest/gtest.h"
 
 namespace tf_ls {
 namespace {
-
-using test::TestCpu;
 
 constexpr int64_t kVocabSize = 9;
 constexpr int64_t kLength = 4;
@@ -31,7 +28,7 @@ Found Find(const std::vector<Id>& ids, const std::vector<int32_t>* indices,
   const int64_t rows = indices == nullptr ? count : indices->size();
   Found found{0, std::vector<int32_t>(rows, -7), std::vector<int32_t>(rows, -7)};
   found.first_bad = FindTokens<Id>(
-      TestCpu(), {ids.data(), count, kLength, rows, indices == nullptr ? nullptr : indices->data()},
+      {ids.data(), count, kLength, rows, indices == nullptr ? nullptr : indices->data()},
       kVocabSize, max_length, found.ids.data(), found.positions.data());
   return found;
 }

@@ -38,12 +38,9 @@ struct FloatWeights {
 
 // Numbers in host memory as Bring takes them.
 struct HostNumbers {
-  HostNumbers(const int32_t** numbers, int64_t number_count)
-      : data(reinterpret_cast<const void**>(numbers)), bytes(number_count * sizeof(int32_t)) {}
-  HostNumbers(const float** numbers, int64_t number_count)
-      : data(reinterpret_cast<const void**>(numbers)), bytes(number_count * sizeof(float)) {}
-  HostNumbers(const int64_t** numbers, int64_t number_count)
-      : data(reinterpret_cast<const void**>(numbers)), bytes(number_count * sizeof(int64_t)) {}
+  template <typename Number>
+  HostNumbers(const Number** numbers, int64_t count)
+      : data(reinterpret_cast<const void**>(numbers)), bytes(count * sizeof(Number)) {}
 
   const void** data;
   size_t bytes;

@@ -162,13 +162,10 @@ class EmbeddingInputs {
                                " rows, but start is ", start_);
       }
     }
-    TensorFlowThreads threads(context);
-    HeapArena arena;
-    const Cpu host = {&threads, &arena};
     row_ids_.resize(source_.rows);
     row_positions_.resize(source_.rows);
     const int64_t bad =
-        FindTokens(host, source_, vocab_size(), max_length, row_ids_.data(), row_positions_.data());
+        FindTokens(source_, vocab_size(), max_length, row_ids_.data(), row_positions_.data());
     if (bad < source_.rows) return Explain(bad);
     rows_ = {source_.rows, row_ids_.data(), row_positions_.data()};
     device->Bring({{&rows_.ids, source_.rows}, {&rows_.positions, source_.rows}});
