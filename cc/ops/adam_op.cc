@@ -31,7 +31,8 @@ struct Counts {
   int sparse;
   int dense() const { return variables - sparse; }
   // Inputs.
-  int dense_gradients() const { return 3 * variables; }
+  int moments() const { return variables; }
+  int dense_gradients() const { return moments() + 1; }
   int sparse_gradients() const { return dense_gradients() + dense(); }
   int indices() const { return sparse_gradients() + sparse; }
   int weight_decay() const { return indices() + sparse; }
@@ -74,13 +75,11 @@ Status CheckShapes(InferenceContext* c) {
   TF_LS_RETURN_IF_ERROR(ReadCounts(c, &counts));
   ShapeHandle ignored;
   DimensionHandle ignored_dimension;
+  TF_LS_RETURN_IF_ERROR(
+      c->Merge(c->input(counts.moments()), c->Vector(2 * counts.variables), &ignored));
   for (int i = 0; i < counts.variables; ++i) {
-    ShapeHandle variable, m, v;
+    ShapeHandle variable;
     TF_LS_RETURN_IF_ERROR(HandleShape(c, i, &variable));
-    TF_LS_RETURN_IF_ERROR(HandleShape(c, counts.variables + i, &m));
-    TF_LS_RETURN_IF_ERROR(HandleShape(c, 2 * counts.variables + i, &v));
-    TF_LS_RETURN_IF_ERROR(c->Merge(variable, m, &variable));
-    TF_LS_RETURN_IF_ERROR(c->Merge(variable, v, &variable));
     if (i < counts.dense()) {
       TF_LS_RETURN_IF_ERROR(c->Merge(variable, c->input(counts.dense_gradients() + i), &ignored));
       continue;
@@ -106,10 +105,10 @@ Status CheckShapes(InferenceContext* c) {
   return Status();
 }
 
+// moments: the handles of all m, then of all v, in one tensor (LSStackHandles).
 REGISTER_OP("LSAdam")
     .Input("variables: N * resource")
-    .Input("m: N * resource")
-    .Input("v: N * resource")
+    .Input("moments: resource")
     .Input("dense_gradients: dense_types")
     .Input("sparse_gradients: sparse_types")
     .Input("indices: S * int64")
@@ -178,8 +177,17 @@ class AdamOp : public DeviceKernel<Device> {
     const Tensor& weight_decay = context->input(counts_.weight_decay());
     TF_LS_RETURN_IF_ERROR(CheckShape(weight_decay, {counts_.variables}, "weight_decay"));
 
+    const Tensor& moments = context->input(counts_.moments());
+    TF_LS_RETURN_IF_ERROR(CheckShape(moments, {2 * counts_.variables}, "moments"));
+    std::vector<const tensorflow::ResourceHandle*> handles;
+    for (int i = 0; i < counts_.variables; ++i) {
+      handles.push_back(&tensorflow::HandleFromInput(context, i));
+    }
+    for (int i = 0; i < moments.NumElements(); ++i) {
+      handles.push_back(&moments.vec<tensorflow::ResourceHandle>()(i));
+    }
     LockedVariables locked;
-    TF_LS_RETURN_IF_ERROR(locked.Lock(context, 0, 3 * counts_.variables));
+    TF_LS_RETURN_IF_ERROR(locked.Lock(context, std::move(handles)));
     for (int i = 0; i < counts_.variables; ++i) TF_LS_RETURN_IF_ERROR(Check(context, locked, i));
 
     // All is well: nothing was written before, nothing fails after.
@@ -264,8 +272,7 @@ class AdamOp : public DeviceKernel<Device> {
 
 TF_LS_REGISTER("LSAdam", AdamOp,
                .HostMemory("variables")
-                   .HostMemory("m")
-                   .HostMemory("v")
+                   .HostMemory("moments")
                    .HostMemory("indices")
                    .HostMemory("weight_decay")
                    .HostMemory("learning_rate")

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 namespace tf_ls {
 
@@ -11,17 +12,17 @@ using tensorflow::Var;
 using tensorflow::errors::InvalidArgument;
 
 std::string LockedVariables::name(int i) const {
-  return "'" + handles_[i]->name() + "' (input " + std::to_string(first_ + i) + ")";
+  return "'" + handles_[i]->name() + "' (number " + std::to_string(i) + ")";
 }
 
-Status LockedVariables::Lock(OpKernelContext* context, int first, int count) {
-  first_ = first;
+Status LockedVariables::Lock(OpKernelContext* context,
+                             std::vector<const tensorflow::ResourceHandle*> handles) {
+  handles_ = std::move(handles);
+  const int count = static_cast<int>(handles_.size());
   std::vector<std::pair<Var*, int>> order;
   for (int i = 0; i < count; ++i) {
-    const tensorflow::ResourceHandle& handle = tensorflow::HandleFromInput(context, first + i);
-    handles_.push_back(&handle);
     tensorflow::core::RefCountPtr<Var> variable;
-    const Status status = tensorflow::LookupResource(context, handle, &variable);
+    const Status status = tensorflow::LookupResource(context, *handles_[i], &variable);
     if (!status.ok()) {
       return InvalidArgument("variable ", name(i), " must be initialized: ", status.ToString());
     }

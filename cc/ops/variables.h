@@ -15,9 +15,10 @@ namespace tf_ls {
 // Resource variables that an operation updates, locked from Lock() until it ends.
 class LockedVariables {
  public:
-  // Looks up the float32 variables behind the inputs [first, first + count) and locks all of them.
-  // Fails on what is no initialized float32 variable, and on one that is there twice.
-  Status Lock(tensorflow::OpKernelContext* context, int first, int count);
+  // Looks up the float32 variables behind the handles, which must stay where they are, and locks
+  // all of them. Fails on what is no initialized float32 variable, and on one that is there twice.
+  Status Lock(tensorflow::OpKernelContext* context,
+              std::vector<const tensorflow::ResourceHandle*> handles);
 
   int size() const { return static_cast<int>(variables_.size()); }
   // What a message calls variable i.
@@ -45,8 +46,7 @@ class LockedVariables {
   }
 
  private:
-  int first_ = 0;
-  std::vector<const tensorflow::ResourceHandle*> handles_;  // the inputs' own
+  std::vector<const tensorflow::ResourceHandle*> handles_;
   std::vector<tensorflow::core::RefCountPtr<tensorflow::Var>> variables_;
   std::vector<tensorflow::mutex_lock> locks_;  // released before the variables are
 };

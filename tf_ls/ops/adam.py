@@ -85,6 +85,8 @@ def adam(
             "variables, m, v and gradients must be equally long, got"
             f" {count}, {len(m)}, {len(v)} and {len(gradients)}"
         )
+    if count == 0:
+        return AdamResult(tf.constant(True), tf.constant(0.0))
     sparse = [isinstance(gradient, tf.IndexedSlices) for gradient in gradients]
     order = sorted(range(count), key=sparse.__getitem__)  # the operation takes sparse ones last
     slices = [gradients[i] for i in order if sparse[i]]
@@ -106,8 +108,7 @@ def adam(
     return AdamResult(
         *library.ops.ls_adam(
             variables=[variables[i].handle for i in order],
-            m=[m[i].handle for i in order],
-            v=[v[i].handle for i in order],
+            moments=_stacked_handles([*(m[i] for i in order), *(v[i] for i in order)]),
             dense_gradients=[gradients[i] for i in order if not sparse[i]],
             sparse_gradients=[s.values for s in slices],
             indices=[tf.cast(s.indices, tf.int64) for s in slices],
@@ -117,6 +118,15 @@ def adam(
             skip_nonfinite=skip_nonfinite,
         )
     )
+
+
+def _stacked_handles(variables: Sequence[tf.Variable]) -> tf.Tensor:
+    """Their handles as one tensor, made when a tf.function is traced, not when it is called."""
+    handles = [variable.handle for variable in variables]
+    if any(hasattr(handle, "graph") for handle in handles):
+        return library.ops.ls_stack_handles(handles)
+    with tf.init_scope():
+        return library.ops.ls_stack_handles(handles)
 
 
 def _double(value: float | tf.Tensor) -> tf.Tensor:
