@@ -2,9 +2,8 @@
 
 namespace tf_ls {
 
-template <typename Id>
-int64_t FindTokens(const TokenSource<Id>& source, int64_t vocab_size, int64_t max_length,
-                   int32_t* ids, int32_t* positions) {
+int64_t FindTokens(const TokenSource& source, int64_t vocab_size, int64_t max_length, int32_t* ids,
+                   int32_t* positions) {
   for (int64_t row = 0; row < source.rows; ++row) {
     const int64_t token = source.Token(row);
     if (token == -1) {
@@ -13,7 +12,7 @@ int64_t FindTokens(const TokenSource<Id>& source, int64_t vocab_size, int64_t ma
       continue;
     }
     if (token < 0 || token >= source.count) return row;
-    const Id id = source.ids[token];
+    const int64_t id = source.ids[token];
     const int64_t position = token % source.length;
     if (id < 0 || id >= vocab_size || position >= max_length) return row;
     ids[row] = static_cast<int32_t>(id);
@@ -21,8 +20,5 @@ int64_t FindTokens(const TokenSource<Id>& source, int64_t vocab_size, int64_t ma
   }
   return source.rows;
 }
-
-template int64_t FindTokens(const TokenSource<int32_t>&, int64_t, int64_t, int32_t*, int32_t*);
-template int64_t FindTokens(const TokenSource<int64_t>&, int64_t, int64_t, int32_t*, int32_t*);
 
 }  // namespace tf_ls

@@ -13,9 +13,8 @@ struct TokenRows {
 };
 
 // Sentences [batch, length] of ids and the rows that are taken from them.
-template <typename Id>
 struct TokenSource {
-  const Id* ids;
+  const int64_t* ids;
   int64_t count;   // batch * length
   int64_t length;  // token i of the ids has position i % length
   int64_t rows;
@@ -28,9 +27,8 @@ struct TokenSource {
 // Fills ids and positions, each [source.rows]. Returns the first row whose index, id or position
 // (which must be less than `max_length`) is out of range, or source.rows if there is none. What is
 // to be embedded on a GPU is checked here as well, before it goes there.
-template <typename Id>
-int64_t FindTokens(const TokenSource<Id>& source, int64_t vocab_size, int64_t max_length,
-                   int32_t* ids, int32_t* positions);
+int64_t FindTokens(const TokenSource& source, int64_t vocab_size, int64_t max_length, int32_t* ids,
+                   int32_t* positions);
 
 }  // namespace tf_ls
 

@@ -60,18 +60,18 @@ Status EmbeddedShape(InferenceContext* c, int first, InputPlaces* places, ShapeH
 
 // Tokens of sentences [B, L], with `indices` those of a row layout, looked up in `table`, times
 // `scale`, plus the timing signal if `sinusoids`, or a row of `positions` if there are some; then
-// dropout. The first position of a sentence is `start`.
+// dropout. The first position of a sentence is `start`: int64, because TensorFlow takes an int32
+// behind an empty list of inputs for one in a GPU's memory when operations run eagerly.
 REGISTER_OP("LSEmbedding")
-    .Input("ids: I")
+    .Input("ids: int64")
     .Input("indices: N * int32")
     .Input("table: W")
     .Input("positions: P * W")
-    .Input("start: int32")
+    .Input("start: int64")
     .Input("seed: int64")
     .Output("y: T")
     .Attr("N: int >= 0")
     .Attr("P: int >= 0")
-    .Attr("I: {int32, int64}")
     .Attr("W: {float, half, bfloat16}")
     .Attr("T: {float, half, bfloat16}")
     .Attr("scale: float = 1.0")
@@ -91,18 +91,17 @@ REGISTER_OP("LSEmbedding")
 // and `rows` is empty.
 REGISTER_OP("LSEmbeddingGrad")
     .Input("dy: T")
-    .Input("ids: I")
+    .Input("ids: int64")
     .Input("indices: N * int32")
     .Input("table: W")
     .Input("positions: P * W")
-    .Input("start: int32")
+    .Input("start: int64")
     .Input("seed: int64")
     .Output("dtable: W")
-    .Output("rows: I")
+    .Output("rows: int64")
     .Output("dpositions: P * W")
     .Attr("N: int >= 0")
     .Attr("P: int >= 0")
-    .Attr("I: {int32, int64}")
     .Attr("W: {float, half, bfloat16}")
     .Attr("T: {float, half, bfloat16}")
     .Attr("scale: float = 1.0")
@@ -126,7 +125,6 @@ REGISTER_OP("LSEmbeddingGrad")
     });
 
 // The inputs that both operations have in common, checked.
-template <typename Id>
 class EmbeddingInputs {
  public:
   template <typename Device>
@@ -141,13 +139,13 @@ class EmbeddingInputs {
     if (vocab_size() > std::numeric_limits<int32_t>::max()) {
       return InvalidArgument("table has ", vocab_size(), " rows, more than ids can count");
     }
-    source_ = {ids_->flat<Id>().data(), ids_->NumElements(), ids_->dim_size(1), ids_->NumElements(),
-               nullptr};
+    source_ = {ids_->flat<int64_t>().data(), ids_->NumElements(), ids_->dim_size(1),
+               ids_->NumElements(), nullptr};
     of_a_layout_ = indices.size() > 0;
     if (of_a_layout_) {
       TF_LS_RETURN_IF_ERROR(CheckRank(indices[0], 1, "indices"));
       source_.rows = indices[0].dim_size(0);
-      source_.indices = indices[0].template flat<int32_t>().data();
+      source_.indices = indices[0].flat<int32_t>().data();
     }
     TF_LS_RETURN_IF_ERROR(ReadStart(context));
     int64_t max_length = std::numeric_limits<int64_t>::max();
@@ -193,7 +191,7 @@ class EmbeddingInputs {
     const Tensor* start;
     TF_LS_RETURN_IF_ERROR(context->input("start", &start));
     TF_LS_RETURN_IF_ERROR(CheckShape(*start, {}, "start"));
-    start_ = start->scalar<int32_t>()();
+    start_ = start->scalar<int64_t>()();
     if (start_ >= 0) return Status();
     return InvalidArgument("start must not be negative, got ", start_);
   }
@@ -220,7 +218,7 @@ class EmbeddingInputs {
   const Tensor* table_;
   const Tensor* positions_ = nullptr;
   bool of_a_layout_;
-  TokenSource<Id> source_;
+  TokenSource source_;
   std::vector<int32_t> row_ids_;
   std::vector<int32_t> row_positions_;
   TokenRows rows_;
@@ -247,7 +245,7 @@ struct EmbeddingOptions {
   }
 };
 
-template <typename Device, typename Id, typename TensorType>
+template <typename Device, typename TensorType>
 class EmbeddingOp : public DeviceKernel<Device> {
   using T = typename ComputeType<Device, TensorType>::type;
 
@@ -259,7 +257,7 @@ class EmbeddingOp : public DeviceKernel<Device> {
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
-    EmbeddingInputs<Id> inputs;
+    EmbeddingInputs inputs;
     Dropout dropout;
     TF_LS_RETURN_IF_ERROR(inputs.Read(context, device));
     TF_LS_RETURN_IF_ERROR(options_.ReadDropout(context, &dropout));
@@ -298,7 +296,7 @@ class EmbeddingOp : public DeviceKernel<Device> {
   bool sinusoids_;
 };
 
-template <typename Device, typename Id, typename TensorType>
+template <typename Device, typename TensorType>
 class EmbeddingGradOp : public DeviceKernel<Device> {
   using T = typename ComputeType<Device, TensorType>::type;
 
@@ -310,7 +308,7 @@ class EmbeddingGradOp : public DeviceKernel<Device> {
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
-    EmbeddingInputs<Id> inputs;
+    EmbeddingInputs inputs;
     Dropout dropout;
     TF_LS_RETURN_IF_ERROR(inputs.Read(context, device));
     TF_LS_RETURN_IF_ERROR(options_.ReadDropout(context, &dropout));
@@ -330,8 +328,8 @@ class EmbeddingGradOp : public DeviceKernel<Device> {
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {tokens}, &row_ids));
     float* const gradient = device->template Write<float>(dtable);
     if (sparse_) {
-      std::copy_if(inputs.row_ids().begin(), inputs.row_ids().end(), row_ids->flat<Id>().data(),
-                   [](int32_t id) { return id >= 0; });
+      std::copy_if(inputs.row_ids().begin(), inputs.row_ids().end(),
+                   row_ids->flat<int64_t>().data(), [](int32_t id) { return id >= 0; });
       EmbedRowGradient<T>(device->device(), rows, dropout, options_.scale, dy, hidden, gradient);
     } else {
       EmbedTableGradient<T>(device->device(), rows, rows.ids, dropout, options_.scale, dy, hidden,
@@ -356,26 +354,14 @@ class EmbeddingGradOp : public DeviceKernel<Device> {
   bool sparse_;
 };
 
-template <typename Device, typename TensorType>
-using EmbeddingOfInt32 = EmbeddingOp<Device, int32_t, TensorType>;
-template <typename Device, typename TensorType>
-using EmbeddingOfInt64 = EmbeddingOp<Device, int64_t, TensorType>;
-template <typename Device, typename TensorType>
-using EmbeddingOfInt32Grad = EmbeddingGradOp<Device, int32_t, TensorType>;
-template <typename Device, typename TensorType>
-using EmbeddingOfInt64Grad = EmbeddingGradOp<Device, int64_t, TensorType>;
-
 // Ids are checked on the host, also for GPUs.
-#define TF_LS_EMBEDDING_OF(id)                                                                     \
-  .TypeConstraint<id>("I").HostMemory("ids").HostMemory("indices").HostMemory("start").HostMemory( \
-      "seed")
-TF_LS_REGISTER_FOR_FLOATS("LSEmbedding", EmbeddingOfInt32, TF_LS_EMBEDDING_OF(int32_t))
-TF_LS_REGISTER_FOR_FLOATS("LSEmbedding", EmbeddingOfInt64, TF_LS_EMBEDDING_OF(int64_t))
-TF_LS_REGISTER_FOR_FLOATS("LSEmbeddingGrad", EmbeddingOfInt32Grad,
-                          TF_LS_EMBEDDING_OF(int32_t).HostMemory("rows"))
-TF_LS_REGISTER_FOR_FLOATS("LSEmbeddingGrad", EmbeddingOfInt64Grad,
-                          TF_LS_EMBEDDING_OF(int64_t).HostMemory("rows"))
-#undef TF_LS_EMBEDDING_OF
+TF_LS_REGISTER_FOR_FLOATS(
+    "LSEmbedding", EmbeddingOp,
+    .HostMemory("ids").HostMemory("indices").HostMemory("start").HostMemory("seed"))
+TF_LS_REGISTER_FOR_FLOATS(
+    "LSEmbeddingGrad", EmbeddingGradOp,
+    .HostMemory("ids").HostMemory("indices").HostMemory("start").HostMemory("seed").HostMemory(
+        "rows"))
 
 }  // namespace
 }  // namespace tf_ls

@@ -182,4 +182,4 @@ class LSTransformerEmbeddingLayer(OperationLayer):
             raise ValueError(f"{self.name}: expected ids, integers, got {ids.dtype.name}")
         if ids.shape.rank != 2:
             raise ValueError(f"{self.name}: expected ids [batch, length], got shape {ids.shape}")
-        return ids if ids.dtype in (tf.int32, tf.int64) else tf.cast(ids, tf.int64)
+        return ids

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_ls.ops.dropout import seed_for
+from tf_ls.ops.host import on_host
 from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
@@ -27,7 +28,7 @@ def embedding(
     """dropout(table[id] * scale + position).
 
     Args:
-        ids: [B, L], int32 or int64. Those that no index names may be anything.
+        ids: [B, L], integers. Those that no index names may be anything.
         table: [V, H], float32, float16 or bfloat16.
         indices: which tokens to look up, by their places b * L + l, -1 for a row of zeros: int32
             [R], or the layout of R rows that has them. None: all tokens.
@@ -36,7 +37,8 @@ def embedding(
             need", 2017, sines in the first half of a row and cosines in the second, of any length;
             a tensor [P, H] of the table's dtype adds its row l to the token at [b, l], and has a
             gradient; None adds nothing.
-        start: the position of the first token of a sentence; an int32 scalar.
+        start: the position of the first token of a sentence; an integer, or a scalar of any integer
+            dtype.
         dropout: the probability of a number to be dropped, in [0, 1).
         seed: int64 [2] for dropout; None draws one.
         sparse_gradient: whether the gradient of the table is tf.IndexedSlices with a row for each
@@ -51,12 +53,15 @@ def embedding(
         tf.errors.InvalidArgumentError: if an id is not in the vocabulary, a sentence is longer than
             the table of positions, or shapes do not fit each other.
         ValueError: likewise, where shapes are known when a graph is built; unknown positions.
+        TypeError: ids or start that are no integers.
     """
     if isinstance(positions, str) and positions != SINUSOIDS:
         raise ValueError(f'positions must be "{SINUSOIDS}", a tensor or None, got "{positions}"')
     if isinstance(indices, RowLayout):
         indices = indices.indices
     sinusoids = isinstance(positions, str)
+    with on_host():
+        ids, start = _int64(ids, "ids"), _int64(start, "start")
     return library.ops.ls_embedding(
         ids=ids,
         indices=[] if indices is None else [indices],
@@ -70,6 +75,13 @@ def embedding(
         sparse_gradient=sparse_gradient,
         T=tf.as_dtype(dtype or table.dtype),
     )
+
+
+def _int64(integers: tf.Tensor | int, name: str) -> tf.Tensor:
+    integers = tf.convert_to_tensor(integers)
+    if not integers.dtype.is_integer:
+        raise TypeError(f"{name} must be integers, got {integers.dtype.name}")
+    return tf.cast(integers, tf.int64)
 
 
 @tf.RegisterGradient("LSEmbedding")
@@ -92,7 +104,7 @@ def _embedding_gradient(op: tf.Operation, dy: tf.Tensor):
     )
     dtable = gradients.dtable
     if sparse:
-        shape = tf.shape(table, out_type=gradients.rows.dtype)
+        shape = tf.shape(table, out_type=tf.int64)
         dtable = tf.IndexedSlices(dtable, gradients.rows, dense_shape=shape)
     nones = [None] * len(indices)
     return [None, *nones, dtable, *gradients.dpositions, None, None]
