@@ -19,9 +19,13 @@ def install() -> None:
     from neurst.layers.decoders.transformer_decoder import TransformerDecoder
     from neurst.layers.encoders.transformer_encoder import TransformerEncoder
     from neurst.models.encoder_decoder_model import EncoderDecoderModel
+    from neurst.tasks.language_model import LanguageModel
+    from neurst.tasks.multilingual_translation import MultilingualTranslation
+    from neurst.tasks.seq2seq import Seq2Seq
     from neurst.training import training_utils
 
-    from tf_ls.neurst import criterions, optimizers, packed_model, stacks
+    from tf_ls.neurst import criterions, host_batches, optimizers, packed_model, stacks
+    from tf_ls.neurst.training_model import TrainingModel
 
     if hasattr(TransformerEncoder.call, _MARK):
         return
@@ -34,6 +38,9 @@ def install() -> None:
     for criterion in (LabelSmoothedCrossEntropy, LabelSmoothedCrossEntropyWithKd):
         _replace(criterion, "reduce_loss", criterions.make_reduce_loss)
     criterions.register()
+    for task in (Seq2Seq, MultilingualTranslation, LanguageModel):
+        _replace(task, "example_to_input", host_batches.make_example_to_input)
+    _replace(TrainingModel, "fit", host_batches.make_fit)
     _replace(SequenceGeneratorSavedmodel, "run", _make_export)
     optimizers.register()
     training_utils.handle_fp16_and_distributed_optimizer = optimizers.make_optimizer_handler(
