@@ -394,7 +394,7 @@ def make_batches(cell: Cell, model: Model, lengths: Optional[Path]) -> list[Batc
 
 
 class StepTimer:
-    """Steps of a contender on batches that lie on the device, warmed up."""
+    """Steps of a contender on batches that lie where it reads them, warmed up."""
 
     def __init__(self, contender, model: Model, data: list[Batch]):
         start = time.perf_counter()
@@ -472,7 +472,9 @@ class NeurSTContender:
         )
 
     def load(self, batch: Batch) -> Any:
-        ids = [self._tf.constant(side) for side in (batch.source, batch.target)]
+        # Where NeurST's trainer has a batch: on the GPU, and with tf_ls in host memory.
+        with self._tf.device("CPU:0" if self._fused or not self._on_gpu else "GPU:0"):
+            ids = [self._tf.constant(side) for side in (batch.source, batch.target)]
         if self._step.is_fused(*ids) != self._fused:
             raise RuntimeError(f"NeurST runs {'stock' if self._fused else 'fused'}")
         return ids

@@ -5,17 +5,27 @@ Importing this mends what NeurST misses in newer TensorFlow, so it comes before 
 
 from __future__ import annotations
 
+import types
+
 import neurst  # noqa: F401  before TensorFlow, so that Keras 2 is chosen
 import tensorflow as tf
 from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
-from neurst.data.text.vocab import PaddingMode
-from neurst.models.model_utils import deduce_text_length
 from neurst.models.transformer import Transformer
 from neurst.optimizers import build_optimizer
+from neurst.tasks.translation import Translation
 from neurst.training import training_utils
+from neurst.utils.compat import ModeKeys
 from neurst.utils.hparams_sets import get_hyper_parameters
 
 IDS = tf.TensorSpec([None, None], tf.int64)
+
+
+class _Task(Translation):
+    """What a task computes of a batch, without its data."""
+
+    def __init__(self, meta: dict):
+        self._src_data_pipeline = self._trg_data_pipeline = types.SimpleNamespace(meta=meta)
+        self._target_begin_of_sentence = "bos"
 
 
 class NeurSTStep:
@@ -45,9 +55,9 @@ class NeurSTStep:
         tf.random.set_seed(1)
         args = {flag.name: flag.default for flag in Transformer.class_or_method_args()}
         args.update(get_hyper_parameters(hparams_set)["model.params"])
-        self._eos, self._bos = vocab_size - 1, vocab_size - 2
         meta = {"vocab_size": vocab_size, "unk_id": vocab_size - 3, "language": "en"}
-        meta.update(eos_id=self._eos, bos_id=self._bos, pad_id=self._eos)
+        meta.update(eos_id=vocab_size - 1, bos_id=vocab_size - 2, pad_id=vocab_size - 1)
+        self._task = _Task(meta)
         self._model = Transformer.new(args, dict(meta), dict(meta), name="model")
         self._criterion = LabelSmoothedCrossEntropy({"label_smoothing": 0.1})
         self._criterion.set_model(self._model)
@@ -65,18 +75,9 @@ class NeurSTStep:
         return any(op.type == "LSEncoderLayer" for op in graph.get_operations())
 
     def _take(self, source: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-        begin = tf.fill([tf.shape(target)[0], 1], tf.constant(self._bos, tf.int64))
-        inputs = {
-            "src": source,
-            "src_length": self._lengths(source),
-            "trg": target,
-            "trg_length": self._lengths(target),
-            "trg_input": tf.concat([begin, target[:, :-1]], axis=1),
-        }
+        batch = {"feature": source, "label": target}
+        inputs = self._task.example_to_input(batch, ModeKeys.TRAIN)
         with tf.GradientTape() as tape:
             loss = self._criterion.reduce_loss(inputs, self._model(inputs, is_training=True))
         self._optimizer.minimize(loss, self._model.trainable_variables, tape=tape)
         return loss
-
-    def _lengths(self, ids: tf.Tensor) -> tf.Tensor:
-        return deduce_text_length(ids, self._eos, PaddingMode.EOS_AS_PADDING)
