@@ -1,6 +1,7 @@
 #ifndef TF_LS_CC_CORE_ARENA_H_
 #define TF_LS_CC_CORE_ARENA_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -8,8 +9,9 @@
 
 namespace tf_ls {
 
-// Every buffer starts on a cache line, which is also what the vector units like best.
-constexpr size_t kAlignment = 64;
+// What memory starts at a multiple of: cuBLASLt wants it for its workspace, and has more algorithms
+// for matrices that do. On the CPU, where a cache line would do, TensorFlow gives multiples of 64.
+constexpr size_t kAlignment = 256;
 
 constexpr size_t AlignUp(size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -43,6 +45,57 @@ class ArenaScope {
  private:
   Arena* const arena_;
   const size_t block_count_;
+};
+
+// An arena that cuts its memory from blocks, which cost more to get than pieces to cut. The first
+// block has `expected` bytes, if that is enough: what an earlier run of the same work needed.
+class BlockArena : public Arena {
+ public:
+  explicit BlockArena(size_t expected) : expected_(expected) {}
+
+  // How many bytes were in use at most.
+  size_t most() const { return most_; }
+
+ protected:
+  // Memory of at least so many bytes, which may be used until the pointer is dropped.
+  virtual std::shared_ptr<void> NewBlock(size_t bytes) = 0;
+
+  void* AllocateBytes(size_t bytes) override {
+    size_t block = pieces_.empty() ? 0 : pieces_.back().block;
+    size_t start = pieces_.empty() ? 0 : pieces_.back().end;
+    if (block < blocks_.size() && start + bytes > blocks_[block].bytes && !pieces_.empty()) {
+      ++block;
+      start = 0;
+    }
+    if (block >= blocks_.size() || start + bytes > blocks_[block].bytes) {
+      blocks_.resize(block);  // nobody uses those behind it, and they are too small
+      const size_t size = pieces_.empty() ? std::max(bytes, expected_) : bytes;
+      blocks_.push_back({NewBlock(size), size});
+    }
+    used_ += bytes;
+    most_ = std::max(most_, used_);
+    pieces_.push_back({block, start + bytes, bytes});
+    return static_cast<unsigned char*>(blocks_[block].data.get()) + start;
+  }
+  size_t BlockCount() const override { return pieces_.size(); }
+  void ShrinkTo(size_t count) override {
+    for (; pieces_.size() > count; pieces_.pop_back()) used_ -= pieces_.back().bytes;
+  }
+
+ private:
+  struct Block {
+    std::shared_ptr<void> data;
+    size_t bytes;
+  };
+  struct Piece {
+    size_t block, end, bytes;
+  };
+
+  const size_t expected_;
+  size_t used_ = 0;
+  size_t most_ = 0;
+  std::vector<Block> blocks_;
+  std::vector<Piece> pieces_;  // in the order in which they were cut
 };
 
 // An arena on the C++ heap, for use without TensorFlow.

@@ -1,10 +1,17 @@
 #ifndef TF_LS_CC_CORE_WEIGHT_CASTS_H_
 #define TF_LS_CC_CORE_WEIGHT_CASTS_H_
 
+#include <cstdint>
 #include <utility>
 #include <vector>
 
 namespace tf_ls {
+
+// A float32 weight of a layer.
+struct WeightPiece {
+  const float* data;
+  int64_t count;
+};
 
 // Copies of float32 weights in the type that a layer computes in, found by the weight's address. A
 // layer has some twenty of them.

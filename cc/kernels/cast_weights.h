@@ -5,20 +5,28 @@
 #include <type_traits>
 #include <vector>
 
+#include "cc/core/arena.h"
 #include "cc/core/gpu.h"
 #include "cc/core/weight_casts.h"
 
 namespace tf_ls {
 
-struct WeightPiece {
-  const float* data;
-  int64_t count;
-};
-
-// Casts weights to T, all in one launch, into memory of the arena. Cost: reads 4, writes sizeof(T)
-// bytes a number. (The CPU casts while it lays weights out for the product.)
+// How many bytes copies of weights in T take, one after the other. In `memory`, unless it is null,
+// they are made known to `casts`.
 template <typename T>
-void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, WeightCasts* casts);
+size_t PlaceCasts(const std::vector<WeightPiece>& weights, const void* memory, WeightCasts* casts) {
+  BufferCutter cutter(const_cast<void*>(memory));  // which nobody writes to
+  for (const WeightPiece& weight : weights) {
+    const T* const copy = cutter.Cut<T>(weight.count);
+    if (memory != nullptr) casts->Add(weight.data, copy);
+  }
+  return cutter.used();
+}
+
+// Writes these copies, all in one launch. Cost: reads 4, writes sizeof(T) bytes a number. (The CPU
+// casts while it lays weights out for the product.)
+template <typename T>
+void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, void* memory);
 
 // A weight of `count` numbers in T: itself, the copy that gpu.weight_casts has, or one made now, in
 // the arena. Null if it is null.
@@ -32,9 +40,9 @@ const T* CastWeight(const Gpu& gpu, const float* weight, int64_t count) {
       const void* const known = gpu.weight_casts->Find(weight);
       if (known != nullptr) return static_cast<const T*>(known);
     }
-    WeightCasts cast;
-    CastWeights<T>(gpu, {{weight, count}}, &cast);
-    return static_cast<const T*>(cast.Find(weight));
+    T* const copy = gpu.arena->Allocate<T>(count);
+    CastWeights<T>(gpu, {{weight, count}}, copy);
+    return copy;
   }
 }
 

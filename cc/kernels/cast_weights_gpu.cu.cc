@@ -43,7 +43,8 @@ __global__ void __launch_bounds__(kThreads) Cast(Pieces<T> all) {
 }  // namespace
 
 template <typename T>
-void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, WeightCasts* casts) {
+void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, void* memory) {
+  BufferCutter copies(memory);
   for (size_t first = 0; first < weights.size(); first += kMostPieces) {
     Pieces<T> all;
     all.pieces = static_cast<int>(std::min<size_t>(kMostPieces, weights.size() - first));
@@ -51,10 +52,9 @@ void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, Weight
     for (int i = 0; i < all.pieces; ++i) {
       const WeightPiece& weight = weights[first + i];
       all.from[i] = weight.data;
-      all.to[i] = gpu.arena->Allocate<T>(weight.count);
+      all.to[i] = copies.Cut<T>(weight.count);
       all.count[i] = weight.count;
       all.first_block[i + 1] = all.first_block[i] + gpu::Blocks(weight.count, kChunk);
-      casts->Add(weight.data, all.to[i]);
     }
     const int blocks = all.first_block[all.pieces];
     if (blocks == 0) continue;
@@ -63,7 +63,7 @@ void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, Weight
   }
 }
 
-template void CastWeights<float16>(const Gpu&, const std::vector<WeightPiece>&, WeightCasts*);
-template void CastWeights<bfloat16>(const Gpu&, const std::vector<WeightPiece>&, WeightCasts*);
+template void CastWeights<float16>(const Gpu&, const std::vector<WeightPiece>&, void*);
+template void CastWeights<bfloat16>(const Gpu&, const std::vector<WeightPiece>&, void*);
 
 }  // namespace tf_ls

@@ -18,8 +18,8 @@ namespace {
 
 // What NVIDIA recommends for Hopper; older GPUs use less of it.
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
-// Without it products that use the workspace fail on Hopper; arenas promise less.
-constexpr size_t kWorkspaceAlignment = 256;
+// Of a workspace; products that use a worse one fail on Hopper.
+static_assert(kAlignment % 256 == 0);
 // Batches of real text have many shapes; past this many the oldest knowledge is dropped.
 constexpr size_t kMostPlans = 4096;
 
@@ -60,10 +60,6 @@ using Object = std::unique_ptr<void, Destroyer>;
 uint32_t Alignment(const void* pointer) {
   const auto address = reinterpret_cast<uintptr_t>(pointer);
   return static_cast<uint32_t>(std::min<uintptr_t>(address == 0 ? 256 : address & -address, 256));
-}
-
-unsigned char* AlignWorkspace(unsigned char* memory) {
-  return memory + (kWorkspaceAlignment - reinterpret_cast<uintptr_t>(memory)) % kWorkspaceAlignment;
 }
 
 // A product as the library wants it described, with the algorithm to use. The library thinks in
@@ -116,8 +112,7 @@ class Plan {
     static constexpr AlphaOnGpu kOne = {1.0f, 0.0f, 1.0f};  // of the host
     if (alpha == nullptr) alpha = &kOne;
     const float* const beta = accumulate_ ? &alpha->one : &alpha->zero;
-    auto* const workspace = AlignWorkspace(
-        gpu.arena->Allocate<unsigned char>(workspace_bytes_ + kWorkspaceAlignment - kAlignment));
+    auto* const workspace = gpu.arena->Allocate<unsigned char>(workspace_bytes_);
     Check(GetApi().Matmul(handle_, description_.get(), &alpha->alpha, a, a_.get(), b, b_.get(),
                           beta, d, d_.get(), d, d_.get(), &algorithm_, workspace, workspace_bytes_,
                           gpu.stream),

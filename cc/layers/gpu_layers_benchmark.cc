@@ -144,23 +144,24 @@ class Benchmark {
 
   template <typename MakeLayer>
   void TimeLayer(const char* name, const Layer& weights, const MakeLayer& make_layer) {
-    // As an operation does it: weights are cast once a call.
-    const auto operation = [&](const auto& body) {
-      const ArenaScope scope(&arena_);
-      WeightCasts casts;
-      Gpu gpu{/*stream=*/nullptr, &arena_};
-      CastWeights<T>(gpu, weights.pieces, &casts);
-      gpu.weight_casts = &casts;
-      body(make_layer(gpu));
-    };
-    size_t bytes = 0;
-    operation([&](const auto& layer) { bytes = layer.ReserveBytes(); });
-    const test::GpuMemory reserve = test::AllocateGpu(bytes);
+    // As the operations do it: the forward pass casts the weights, and keeps the casts.
+    const test::GpuMemory copies =
+        test::AllocateGpu(PlaceCasts<T>(weights.pieces, nullptr, nullptr));
+    WeightCasts casts;
+    PlaceCasts<T>(weights.pieces, copies.get(), &casts);
+    Gpu gpu{/*stream=*/nullptr, &arena_};
+    gpu.weight_casts = &casts;
+    const auto layer = make_layer(gpu);
+    const test::GpuMemory reserve = test::AllocateGpu(layer.ReserveBytes());
     const double forward = Time([&] {
-      operation([&](const auto& layer) { layer.Forward(x_.data(), reserve.get(), y_.data()); });
+      const ArenaScope scope(&arena_);
+      CastWeights<T>(gpu, weights.pieces, copies.get());
+      layer.Forward(x_.data(), reserve.get(), y_.data());
     });
-    const double backward = Time(
-        [&] { operation([&](const auto& layer) { Backward(layer, reserve.get(), weights); }); });
+    const double backward = Time([&] {
+      const ArenaScope scope(&arena_);
+      Backward(layer, reserve.get(), weights);
+    });
     std::printf("\"%s_forward\": %.1f, \"%s_backward\": %.1f", name, forward, name, backward);
   }
 

@@ -34,10 +34,11 @@ class TensorFlowThreads : public Threads {
 template <>
 class DeviceContext<Cpu> {
  public:
-  explicit DeviceContext(tensorflow::OpKernelContext* context)
-      : threads_(context), arena_(context), cpu_{&threads_, &arena_} {}
+  DeviceContext(tensorflow::OpKernelContext* context, size_t expected_scratch_bytes)
+      : threads_(context), arena_(context, expected_scratch_bytes), cpu_{&threads_, &arena_} {}
 
   const Cpu& device() const { return cpu_; }
+  size_t scratch_bytes() const { return arena_.most(); }
 
   const float* Float(const tensorflow::Tensor& tensor);
   template <typename T>
@@ -48,7 +49,13 @@ class DeviceContext<Cpu> {
 
   // Products lay their weights out themselves, and there is but one memory.
   template <typename T>
-  void PrepareWeights(const std::vector<FloatWeights>&) {}
+  size_t PreparedBytes(const std::vector<WeightPiece>&) const {
+    return 0;
+  }
+  template <typename T>
+  void PrepareWeights(const std::vector<WeightPiece>&, void*) {}
+  template <typename T>
+  void UsePrepared(const std::vector<WeightPiece>&, const void*) {}
   void Bring(std::initializer_list<HostNumbers>) {}
   template <typename T>
   T Fetch(const T* value) {

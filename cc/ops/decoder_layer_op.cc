@@ -128,7 +128,7 @@ struct Inputs {
     }
     TF_LS_RETURN_IF_ERROR(ReadLag(context->input(first + 6), &memory_lag));
     TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 7), &options.seed));
-    TF_LS_RETURN_IF_ERROR(weights.Read<T>(context, device, &options));
+    TF_LS_RETURN_IF_ERROR(weights.Read(context, device, &options));
     device->Bring({{&sentences.offsets, sentences.count + 1},
                    {&sentences.lengths, sentences.count},
                    {&memory_sentences.offsets, memory_sentences.count + 1},
@@ -159,7 +159,8 @@ class DecoderLayerOp : public DeviceKernel<Device> {
     Tensor* y;
     void* reserve;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &y));
-    TF_LS_RETURN_IF_ERROR(AllocateReserve(context, device, layer, 1, save_reserve_, &reserve));
+    LayerReserve<T, Device, DecoderLayer> kept(device, layer, inputs.weights);
+    TF_LS_RETURN_IF_ERROR(kept.Allocate(context, 1, save_reserve_, &reserve));
     layer.Forward(device->template Read<T>(context->input(0)), reserve,
                   device->template Write<T>(y));
     return Status();
@@ -193,8 +194,8 @@ class DecoderLayerGradOp : public DeviceKernel<Device> {
                                         inputs.weights.data());
     const T* const x_data = device->template Read<T>(x);
     const void* reserve;
-    TF_LS_RETURN_IF_ERROR(
-        ReadReserve(device, layer, context->input(9), x_data, x.NumElements(), &reserve));
+    LayerReserve<T, Device, DecoderLayer> kept(device, layer, inputs.weights);
+    TF_LS_RETURN_IF_ERROR(kept.Read(context->input(9), x_data, x.NumElements(), &reserve));
     Tensor* dx;
     Tensor* dmemory;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));

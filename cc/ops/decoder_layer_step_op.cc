@@ -133,7 +133,9 @@ struct Inputs {
     TF_LS_RETURN_IF_ERROR(CheckShape(*cache_values, Heads(cached()), "cache_values"));
     TF_LS_RETURN_IF_ERROR(context->input_list("memory", &memory));
     if (memory.size() > 0) TF_LS_RETURN_IF_ERROR(ReadMemory(context, device));
-    TF_LS_RETURN_IF_ERROR(weights.Read<T>(context, device, &options));
+    TF_LS_RETURN_IF_ERROR(weights.Read(context, device, &options));
+    weights.Prepare<T>(device, device->device().arena->template Allocate<unsigned char>(
+                                   weights.PreparedBytes<T>(*device)));
     if (memory.size() > 0) device->Bring({{&projected.lengths, batch()}});
     return Status();
   }

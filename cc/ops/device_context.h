@@ -2,21 +2,27 @@
 #define TF_LS_CC_OPS_DEVICE_CONTEXT_H_
 
 #include <cstdint>
+#include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
 #include "cc/core/arena.h"
+#include "cc/core/weight_casts.h"
 #include "tensorflow/core/framework/op_kernel.h"
 
 namespace tf_ls {
 
 // A device as an operation sees it. Specialised for Cpu and Gpu, with the same members:
 //   device()      what kernels are handed
+//   scratch_bytes()
+//                 how much scratch memory was in use at most
 //   Float(tensor) the data of a tensor as float32; a cast copy if it is of another type
 //   Read<T>(tensor), Write<T>(&tensor)
 //                 its data as T, and where to write T for it; Finish() brings that there
-//   PrepareWeights<T>(weights)
-//                 to be called with all float32 weights that products are going to read
+//   PreparedBytes<T>(weights), PrepareWeights<T>(weights, memory), UsePrepared<T>(weights, memory)
+//                 the form in which products read float32 weights: how much memory it takes, and to
+//                 be called before them, to make it, or with memory where it was made before
 //   Bring(numbers)
 //                 makes pointers to host memory, of what an operation has checked there, point to
 //                 copies that kernels can read
@@ -30,12 +36,6 @@ class DeviceContext;
 template <typename Device, typename TensorType>
 struct ComputeType;
 
-// Weights as PrepareWeights takes them.
-struct FloatWeights {
-  const float* data;
-  int64_t count;
-};
-
 // Numbers in host memory as Bring takes them.
 struct HostNumbers {
   template <typename Number>
@@ -47,25 +47,23 @@ struct HostNumbers {
 };
 
 // Scratch memory from TensorFlow's allocator, of the device that an operation runs on.
-class TensorFlowArena : public Arena {
+class TensorFlowArena : public BlockArena {
  public:
-  explicit TensorFlowArena(tensorflow::OpKernelContext* context) : context_(context) {}
+  TensorFlowArena(tensorflow::OpKernelContext* context, size_t expected)
+      : BlockArena(expected), context_(context) {}
 
  protected:
-  void* AllocateBytes(size_t bytes) override {
-    tensorflow::Tensor block;
+  std::shared_ptr<void> NewBlock(size_t bytes) override {
+    auto block = std::make_shared<tensorflow::Tensor>();
     const auto status =
-        context_->allocate_temp(tensorflow::DT_UINT8, {static_cast<int64_t>(bytes)}, &block);
+        context_->allocate_temp(tensorflow::DT_UINT8, {static_cast<int64_t>(bytes)}, block.get());
     if (!status.ok()) throw std::bad_alloc();
-    blocks_.push_back(block);
-    return block.data();
+    void* const data = block->data();
+    return {std::move(block), data};
   }
-  size_t BlockCount() const override { return blocks_.size(); }
-  void ShrinkTo(size_t block_count) override { blocks_.resize(block_count); }
 
  private:
   tensorflow::OpKernelContext* const context_;
-  std::vector<tensorflow::Tensor> blocks_;
 };
 
 }  // namespace tf_ls

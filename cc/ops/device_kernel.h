@@ -1,6 +1,7 @@
 #ifndef TF_LS_CC_OPS_DEVICE_KERNEL_H_
 #define TF_LS_CC_OPS_DEVICE_KERNEL_H_
 
+#include <atomic>
 #include <exception>
 
 #include "cc/ops/checks.h"
@@ -21,9 +22,10 @@ class DeviceKernel : public tensorflow::OpKernel {
 
   void Compute(tensorflow::OpKernelContext* context) final {
     try {
-      DeviceContext<Device> device_context(context);
+      DeviceContext<Device> device_context(context, scratch_bytes_);
       OP_REQUIRES_OK(context, Run(context, &device_context));
       device_context.Finish();
+      scratch_bytes_ = device_context.scratch_bytes();
     } catch (const std::bad_alloc&) {
       context->CtxFailure(tensorflow::errors::ResourceExhausted(name(), ": out of memory"));
     } catch (const std::exception& error) {
@@ -33,6 +35,9 @@ class DeviceKernel : public tensorflow::OpKernel {
 
  protected:
   virtual Status Run(tensorflow::OpKernelContext* context, DeviceContext<Device>* device) = 0;
+
+ private:
+  std::atomic<size_t> scratch_bytes_{0};  // that the last run needed
 };
 
 }  // namespace tf_ls

@@ -100,7 +100,7 @@ struct Inputs {
     TF_LS_RETURN_IF_ERROR(ReadSentences(context->input(first + 1), context->input(first + 2),
                                         x.dim_size(0), "x's", &sentences));
     TF_LS_RETURN_IF_ERROR(ReadSeed(context->input(first + 3), &options.seed));
-    TF_LS_RETURN_IF_ERROR(weights.Read<T>(context, device, &options));
+    TF_LS_RETURN_IF_ERROR(weights.Read(context, device, &options));
     device->Bring(
         {{&sentences.offsets, sentences.count + 1}, {&sentences.lengths, sentences.count}});
     return Status();
@@ -126,7 +126,8 @@ class EncoderLayerOp : public DeviceKernel<Device> {
     Tensor* y;
     void* reserve;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, context->input(0).shape(), &y));
-    TF_LS_RETURN_IF_ERROR(AllocateReserve(context, device, layer, 1, save_reserve_, &reserve));
+    LayerReserve<T, Device, EncoderLayer> kept(device, layer, inputs.weights);
+    TF_LS_RETURN_IF_ERROR(kept.Allocate(context, 1, save_reserve_, &reserve));
     layer.Forward(device->template Read<T>(context->input(0)), reserve,
                   device->template Write<T>(y));
     return Status();
@@ -158,8 +159,8 @@ class EncoderLayerGradOp : public DeviceKernel<Device> {
                                         inputs.weights.data());
     const T* const x_data = device->template Read<T>(x);
     const void* reserve;
-    TF_LS_RETURN_IF_ERROR(
-        ReadReserve(device, layer, context->input(5), x_data, x.NumElements(), &reserve));
+    LayerReserve<T, Device, EncoderLayer> kept(device, layer, inputs.weights);
+    TF_LS_RETURN_IF_ERROR(kept.Read(context->input(5), x_data, x.NumElements(), &reserve));
     Tensor* dx;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
     LayerGradients gradients;

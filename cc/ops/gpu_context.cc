@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <stdexcept>
+#include <type_traits>
 
 #include "cc/kernels/cast_numbers.h"
 #include "cc/kernels/cast_weights.h"
@@ -26,8 +27,9 @@ CUstream_st* StreamOf(tensorflow::OpKernelContext* context) {
 
 }  // namespace
 
-DeviceContext<Gpu>::DeviceContext(tensorflow::OpKernelContext* context)
-    : arena_(context),
+DeviceContext<Gpu>::DeviceContext(tensorflow::OpKernelContext* context,
+                                  size_t expected_scratch_bytes)
+    : arena_(context, expected_scratch_bytes),
       gpu_{StreamOf(context), &arena_, tensorflow::tensor_float_32_execution_enabled(),
            &weight_casts_} {}
 
@@ -63,16 +65,35 @@ void DeviceContext<Gpu>::Finish() {
   unfinished_.clear();
 }
 
-template <>
-void DeviceContext<Gpu>::PrepareWeights<float>(const std::vector<FloatWeights>&) {}
 template <typename T>
-void DeviceContext<Gpu>::PrepareWeights(const std::vector<FloatWeights>& weights) {
-  std::vector<WeightPiece> pieces;
-  for (const FloatWeights& weight : weights) pieces.push_back({weight.data, weight.count});
-  CastWeights<T>(gpu_, pieces, &weight_casts_);
+size_t DeviceContext<Gpu>::PreparedBytes(const std::vector<WeightPiece>& weights) const {
+  if constexpr (std::is_same<T, float>::value) return 0;
+  return PlaceCasts<T>(weights, nullptr, nullptr);
 }
-template void DeviceContext<Gpu>::PrepareWeights<float16>(const std::vector<FloatWeights>&);
-template void DeviceContext<Gpu>::PrepareWeights<bfloat16>(const std::vector<FloatWeights>&);
+template size_t DeviceContext<Gpu>::PreparedBytes<float>(const std::vector<WeightPiece>&) const;
+template size_t DeviceContext<Gpu>::PreparedBytes<float16>(const std::vector<WeightPiece>&) const;
+template size_t DeviceContext<Gpu>::PreparedBytes<bfloat16>(const std::vector<WeightPiece>&) const;
+
+template <typename T>
+void DeviceContext<Gpu>::PrepareWeights(const std::vector<WeightPiece>& weights, void* memory) {
+  if constexpr (!std::is_same<T, float>::value) {
+    CastWeights<T>(gpu_, weights, memory);
+    UsePrepared<T>(weights, memory);
+  }
+}
+template void DeviceContext<Gpu>::PrepareWeights<float>(const std::vector<WeightPiece>&, void*);
+template void DeviceContext<Gpu>::PrepareWeights<float16>(const std::vector<WeightPiece>&, void*);
+template void DeviceContext<Gpu>::PrepareWeights<bfloat16>(const std::vector<WeightPiece>&, void*);
+
+template <typename T>
+void DeviceContext<Gpu>::UsePrepared(const std::vector<WeightPiece>& weights, const void* memory) {
+  if constexpr (!std::is_same<T, float>::value) PlaceCasts<T>(weights, memory, &weight_casts_);
+}
+template void DeviceContext<Gpu>::UsePrepared<float>(const std::vector<WeightPiece>&, const void*);
+template void DeviceContext<Gpu>::UsePrepared<float16>(const std::vector<WeightPiece>&,
+                                                       const void*);
+template void DeviceContext<Gpu>::UsePrepared<bfloat16>(const std::vector<WeightPiece>&,
+                                                        const void*);
 
 // In one copy. From memory that is not pinned, which the driver reads before it returns: TensorFlow
 // may reuse a tensor's memory as soon as the operation ends.

@@ -18,9 +18,10 @@ namespace tf_ls {
 template <>
 class DeviceContext<Gpu> {
  public:
-  explicit DeviceContext(tensorflow::OpKernelContext* context);
+  DeviceContext(tensorflow::OpKernelContext* context, size_t expected_scratch_bytes);
 
   const Gpu& device() const { return gpu_; }
+  size_t scratch_bytes() const { return arena_.most(); }
 
   const float* Float(const tensorflow::Tensor& tensor);
   template <typename T>
@@ -34,7 +35,11 @@ class DeviceContext<Gpu> {
   void Finish();
 
   template <typename T>
-  void PrepareWeights(const std::vector<FloatWeights>& weights);
+  size_t PreparedBytes(const std::vector<WeightPiece>& weights) const;
+  template <typename T>
+  void PrepareWeights(const std::vector<WeightPiece>& weights, void* memory);
+  template <typename T>
+  void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory);
   void Bring(std::initializer_list<HostNumbers> numbers);
   template <typename T>
   T Fetch(const T* value) {

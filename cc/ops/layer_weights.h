@@ -8,29 +8,42 @@
 
 namespace tf_ls {
 
-// The input list "weights" of an operation as float32.
+// The input list "weights" of an operation as float32, and in the form in which a layer that
+// computes in T reads them.
 class LayerWeights {
  public:
-  // Also fills options->filter_size. The layer will compute in T.
-  template <typename T, typename Device>
+  // Also fills options->filter_size.
+  template <typename Device>
   Status Read(tensorflow::OpKernelContext* context, DeviceContext<Device>* device,
               LayerOptions* options) {
     tensorflow::OpInputList inputs;
     TF_LS_RETURN_IF_ERROR(context->input_list("weights", &inputs));
     TF_LS_RETURN_IF_ERROR(CheckWeights(inputs, options));
-    std::vector<FloatWeights> weights;
     for (const tensorflow::Tensor& input : inputs) {
       pointers_.push_back(device->Float(input));
-      weights.push_back({pointers_.back(), input.NumElements()});
+      pieces_.push_back({pointers_.back(), input.NumElements()});
     }
-    device->template PrepareWeights<T>(weights);
     return Status();
+  }
+
+  template <typename T, typename Device>
+  size_t PreparedBytes(const DeviceContext<Device>& device) const {
+    return device.template PreparedBytes<T>(pieces_);
+  }
+  template <typename T, typename Device>
+  void Prepare(DeviceContext<Device>* device, void* memory) const {
+    device->template PrepareWeights<T>(pieces_, memory);
+  }
+  template <typename T, typename Device>
+  void UsePrepared(DeviceContext<Device>* device, const void* memory) const {
+    device->template UsePrepared<T>(pieces_, memory);
   }
 
   const float* const* data() const { return pointers_.data(); }
 
  private:
   std::vector<const float*> pointers_;
+  std::vector<WeightPiece> pieces_;
 };
 
 // The output list "dweights" of a gradient, shaped as the input list "weights".

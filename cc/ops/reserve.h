@@ -3,36 +3,63 @@
 
 #include "cc/ops/checks.h"
 #include "cc/ops/device_context.h"
+#include "cc/ops/layer_weights.h"
 
 namespace tf_ls {
 
-// Where a layer's forward pass keeps what its gradient needs: in output `index`, or, if that is not
-// wanted, in scratch memory, and the output stays empty.
-template <typename Device, typename Layer>
-Status AllocateReserve(tensorflow::OpKernelContext* context, DeviceContext<Device>* device,
-                       const Layer& layer, int index, bool keep, void** reserve) {
-  const int64_t bytes = layer.ReserveBytes();
-  tensorflow::Tensor* output;
-  TF_LS_RETURN_IF_ERROR(context->allocate_output(index, {keep ? bytes : 0}, &output));
-  *reserve =
-      keep ? output->data() : device->device().arena->template Allocate<unsigned char>(bytes);
-  return Status();
-}
+// What the forward pass of a layer that computes in T keeps for its gradient: the layer's own, and
+// behind it the weights as they were prepared for products.
+template <typename T, typename Device, template <typename, typename> class Layer>
+class LayerReserve {
+ public:
+  LayerReserve(DeviceContext<Device>* device, const Layer<Device, T>& layer,
+               const LayerWeights& weights)
+      : device_(device),
+        layer_(layer),
+        weights_(weights),
+        layer_bytes_(layer.ReserveBytes()),
+        bytes_(layer_bytes_ + weights.PreparedBytes<T>(*device)) {}
 
-// What a layer's forward pass kept; if it kept nothing, made again from its input x.
-template <typename Device, typename Layer, typename T>
-Status ReadReserve(DeviceContext<Device>* device, const Layer& layer,
-                   const tensorflow::Tensor& saved, const T* x, int64_t count,
-                   const void** reserve) {
-  const int64_t bytes = layer.ReserveBytes();
-  *reserve = saved.data();
-  if (saved.NumElements() > 0 || bytes == 0) return CheckShape(saved, {bytes}, "reserve");
-  Arena* const arena = device->device().arena;
-  void* const remade = arena->Allocate<unsigned char>(bytes);
-  layer.Forward(x, remade, arena->Allocate<T>(count));
-  *reserve = remade;
-  return Status();
-}
+  // Prepares the weights, and says where the layer's own goes: into output `index`, or, if that is
+  // not wanted, into scratch memory, and the output stays empty.
+  Status Allocate(tensorflow::OpKernelContext* context, int index, bool keep, void** reserve) {
+    tensorflow::Tensor* output;
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(index, {keep ? bytes_ : 0}, &output));
+    *reserve = keep ? output->data() : Scratch<unsigned char>(bytes_);
+    weights_.template Prepare<T>(device_, BehindLayers(*reserve));
+    return Status();
+  }
+
+  // What a forward pass kept; if it kept nothing, made again from the layer's input x.
+  Status Read(const tensorflow::Tensor& saved, const T* x, int64_t count, const void** reserve) {
+    if (saved.NumElements() > 0 || bytes_ == 0) {
+      TF_LS_RETURN_IF_ERROR(CheckShape(saved, {bytes_}, "reserve"));
+      *reserve = saved.data();
+      weights_.template UsePrepared<T>(device_, BehindLayers(saved.data()));
+      return Status();
+    }
+    void* const remade = Scratch<unsigned char>(bytes_);
+    weights_.template Prepare<T>(device_, BehindLayers(remade));
+    layer_.Forward(x, remade, Scratch<T>(count));
+    *reserve = remade;
+    return Status();
+  }
+
+ private:
+  template <typename Number>
+  Number* Scratch(int64_t count) {
+    return device_->device().arena->template Allocate<Number>(count);
+  }
+  void* BehindLayers(void* reserve) const {
+    return static_cast<unsigned char*>(reserve) + layer_bytes_;
+  }
+
+  DeviceContext<Device>* const device_;
+  const Layer<Device, T>& layer_;
+  const LayerWeights& weights_;
+  const int64_t layer_bytes_;
+  const int64_t bytes_;
+};
 
 }  // namespace tf_ls
 
