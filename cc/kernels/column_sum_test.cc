@@ -55,7 +55,8 @@ TYPED_TEST(ColumnSumTest, AddsTheRows) {
 // Where a device may divide the work otherwise.
 TYPED_TEST(ColumnSumTest, TakesManyRowsAndManyColumns) {
   using T = typename TestFixture::T;
-  for (const auto& size : {std::pair<int64_t, int64_t>{3, 200000}, {5000, 264}, {5000, 261}}) {
+  for (const auto& size :
+       {std::pair<int64_t, int64_t>{3, 200000}, {5000, 264}, {5000, 261}, {70001, 1}}) {
     const auto [rows, n] = size;
     const auto x = Random<T>(rows * n, 2);
     std::vector<double> expected(n, 0.0);

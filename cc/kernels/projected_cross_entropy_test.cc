@@ -213,11 +213,17 @@ TYPED_TEST(ProjectedCrossEntropyTest, TakesNoRows) {
   TestFixture::Check({{}, 0, 5});
 }
 
-TYPED_TEST(ProjectedCrossEntropyTest, GivesNoGradientToRowsThatDoNotCount) {
+TYPED_TEST(ProjectedCrossEntropyTest, GivesNothingToWhatDoesNotCount) {
   typename TestFixture::Problem problem({2, -1, 0}, 4, 5);
   problem.Ignore(0);
-  const auto dx = TestFixture::Run(problem).dx;
+  problem.Ignore(3);  // has no row
+  const auto result = TestFixture::Run(problem);
+  const auto& dx = result.dx;
   EXPECT_TRUE(Identical(std::vector<float>(dx.begin() + 7, dx.end()), std::vector<float>(14)));
+  for (const int64_t position : {0, 3}) {
+    EXPECT_EQ(result.losses[position], 0.0f);
+    EXPECT_EQ(result.nlls[position], 0.0f);
+  }
 }
 
 TYPED_TEST(ProjectedCrossEntropyTest, OfANaNIsNaNWhereItIs) {

@@ -15,7 +15,9 @@ template <typename T>
 void Scale(const Cpu& cpu, const float* x, int64_t count, float factor, T* y);
 template <typename T>
 void Scale(const Gpu& gpu, const float* x, int64_t count, float factor, T* y);
-// With a factor in the GPU's memory.
+// With a factor in the device's memory.
+template <typename T>
+void Scale(const Cpu& cpu, const float* x, int64_t count, const float* factor, T* y);
 template <typename T>
 void Scale(const Gpu& gpu, const float* x, int64_t count, const float* factor, T* y);
 

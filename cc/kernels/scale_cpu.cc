@@ -19,7 +19,14 @@ void Scale(const Cpu& cpu, const float* x, int64_t count, float factor, T* y) {
   });
 }
 
+template <typename T>
+void Scale(const Cpu& cpu, const float* x, int64_t count, const float* factor, T* y) {
+  Scale(cpu, x, count, *factor, y);
+}
+
 template void Scale(const Cpu&, const float*, int64_t, float, float*);
 template void Scale(const Cpu&, const float*, int64_t, float, bfloat16*);
+template void Scale(const Cpu&, const float*, int64_t, const float*, float*);
+template void Scale(const Cpu&, const float*, int64_t, const float*, bfloat16*);
 
 }  // namespace tf_ls

@@ -72,8 +72,7 @@ TYPED_TEST(ScaleTest, WorksInPlace) {
   EXPECT_TRUE(Identical(x.host(), expected));
 }
 
-#ifdef TF_LS_TEST_GPU
-TYPED_TEST(ScaleTest, TakesTheFactorFromTheGpu) {
+TYPED_TEST(ScaleTest, TakesTheFactorFromTheDevice) {
   using T = typename TestFixture::T;
   const typename TestFixture::template Numbers<float> factor({kFactor});
   for (const int64_t count : {0, 3, 5000}) {
@@ -84,7 +83,6 @@ TYPED_TEST(ScaleTest, TakesTheFactorFromTheGpu) {
     EXPECT_TRUE(Identical(y.host(), TestFixture::Expected(values))) << count;
   }
 }
-#endif
 
 }  // namespace
 }  // namespace tf_ls

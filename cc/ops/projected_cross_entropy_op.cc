@@ -1,6 +1,6 @@
 #include <vector>
 
-#include "cc/kernels/loss_factor.h"
+#include "cc/kernels/column_sum.h"
 #include "cc/kernels/projected_cross_entropy.h"
 #include "cc/kernels/scale.h"
 #include "cc/ops/cross_entropy_inputs.h"
@@ -8,6 +8,8 @@
 #include "cc/ops/projection_inputs.h"
 #include "tensorflow/core/framework/op.h"
 
+// The losses of labels, whose gradient makes the logits once more; and the sum of all losses, whose
+// gradient is computed along with it, but for a factor.
 namespace tf_ls {
 namespace {
 
@@ -17,22 +19,37 @@ using tensorflow::OpKernelContext;
 using tensorflow::OpOutputList;
 using tensorflow::Tensor;
 using tensorflow::errors::InvalidArgument;
+using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
+// The bias, if there is one, follows the weights.
+Status CheckBiasShape(InferenceContext* c, int weights_input) {
+  ShapeHandle ignored;
+  int biases;
+  TF_LS_RETURN_IF_ERROR(c->GetAttr("B", &biases));
+  if (biases > 1) return InvalidArgument("there is at most one bias, got ", biases);
+  if (biases == 0) return Status();
+  const auto vocab = c->Vector(c->Dim(c->input(weights_input), 0));
+  return c->Merge(c->input(weights_input + 1), vocab, &ignored);
+}
+
 // x, indices, weights, bias, labels and label_weights, from input `first` on.
-Status CheckShapes(InferenceContext* c, int first, int* labels_input) {
+Status CheckShapes(InferenceContext* c, int first, ShapeHandle* labels) {
   ShapeHandle ignored;
   int biases;
   TF_LS_RETURN_IF_ERROR(CheckProjectionShapes(c, first, first + 2));
+  TF_LS_RETURN_IF_ERROR(CheckBiasShape(c, first + 2));
   TF_LS_RETURN_IF_ERROR(c->GetAttr("B", &biases));
-  if (biases > 1) return InvalidArgument("there is at most one bias, got ", biases);
-  if (biases == 1) {
-    const auto vocab = c->Vector(c->Dim(c->input(first + 2), 0));
-    TF_LS_RETURN_IF_ERROR(c->Merge(c->input(first + 3), vocab, &ignored));
-  }
-  *labels_input = first + 3 + biases;
-  return c->Merge(c->input(*labels_input), c->input(*labels_input + 1), &ignored);
+  *labels = c->input(first + 3 + biases);
+  return c->Merge(*labels, c->input(first + 4 + biases), &ignored);
+}
+
+// Gradients dx, dweights and dbias are shaped as what they belong to.
+void SetGradientShapes(InferenceContext* c, int x_input, int weights_input) {
+  c->set_output(0, c->input(x_input));
+  c->set_output(1, c->input(weights_input));
+  if (c->num_outputs() > 2) c->set_output(2, c->input(weights_input + 1));
 }
 
 REGISTER_OP("LSProjectedCrossEntropy")
@@ -44,19 +61,16 @@ REGISTER_OP("LSProjectedCrossEntropy")
     .Input("label_weights: float")
     .Output("losses: float")
     .Output("nlls: float")
-    .Output("reserve: uint8")
     .Attr("T: {float, half, bfloat16}")
     .Attr("W: {float, half, bfloat16} = DT_FLOAT")
     .Attr("L: {int32, int64}")
     .Attr("B: int >= 0")
     .Attr("label_smoothing: float = 0.0")
-    .Attr("save_reserve: bool = false")
     .SetShapeFn([](InferenceContext* c) {
-      int labels;
+      ShapeHandle labels;
       TF_LS_RETURN_IF_ERROR(CheckShapes(c, 0, &labels));
-      c->set_output(0, c->input(labels));
-      c->set_output(1, c->input(labels));
-      c->set_output(2, c->Vector(InferenceContext::kUnknownDim));
+      c->set_output(0, labels);
+      c->set_output(1, labels);
       return Status();
     });
 
@@ -69,7 +83,6 @@ REGISTER_OP("LSProjectedCrossEntropyGrad")
     .Input("bias: B * W")
     .Input("labels: L")
     .Input("label_weights: float")
-    .Input("reserve: uint8")
     .Output("dx: T")
     .Output("dweights: W")
     .Output("dbias: B * W")
@@ -79,19 +92,70 @@ REGISTER_OP("LSProjectedCrossEntropyGrad")
     .Attr("B: int >= 0")
     .Attr("label_smoothing: float = 0.0")
     .SetShapeFn([](InferenceContext* c) {
-      int labels;
-      ShapeHandle ignored;
+      ShapeHandle labels, ignored;
       TF_LS_RETURN_IF_ERROR(CheckShapes(c, 2, &labels));
-      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(0), c->input(labels), &ignored));
-      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(1), c->input(labels), &ignored));
-      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(labels + 2), 1, &ignored));
-      c->set_output(0, c->input(2));
-      c->set_output(1, c->input(4));
-      if (c->num_outputs() > 2) c->set_output(2, c->input(5));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(0), labels, &ignored));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->input(1), labels, &ignored));
+      SetGradientShapes(c, 2, 4);
       return Status();
     });
 
-// Inputs that forward and gradient share, from input `first` on.
+REGISTER_OP("LSProjectedCrossEntropySum")
+    .Input("x: T")
+    .Input("indices: int32")
+    .Input("weights: W")
+    .Input("bias: B * W")
+    .Input("labels: L")
+    .Input("label_weights: float")
+    .Output("loss: float")
+    .Output("nll: float")
+    .Output("reserve: uint8")
+    .Attr("T: {float, half, bfloat16}")
+    .Attr("W: {float, half, bfloat16} = DT_FLOAT")
+    .Attr("L: {int32, int64}")
+    .Attr("B: int >= 0")
+    .Attr("label_smoothing: float = 0.0")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle labels;
+      TF_LS_RETURN_IF_ERROR(CheckShapes(c, 0, &labels));
+      c->set_output(0, c->Scalar());
+      c->set_output(1, c->Scalar());
+      c->set_output(2, c->Vector(InferenceContext::kUnknownDim));
+      return Status();
+    });
+
+// Of x, weights and bias it takes the shapes.
+REGISTER_OP("LSProjectedCrossEntropySumGrad")
+    .Input("dloss: float")
+    .Input("x: T")
+    .Input("weights: W")
+    .Input("bias: B * W")
+    .Input("reserve: uint8")
+    .Output("dx: T")
+    .Output("dweights: W")
+    .Output("dbias: B * W")
+    .Attr("T: {float, half, bfloat16}")
+    .Attr("W: {float, half, bfloat16} = DT_FLOAT")
+    .Attr("B: int >= 0")
+    .SetShapeFn([](InferenceContext* c) {
+      ShapeHandle x, weights, ignored;
+      DimensionHandle hidden;
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 0, &ignored));
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(1), 2, &x));
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(2), 2, &weights));
+      TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(x, 1), c->Dim(weights, 1), &hidden));
+      TF_LS_RETURN_IF_ERROR(CheckBiasShape(c, 2));
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(c->num_inputs() - 1), 1, &ignored));
+      SetGradientShapes(c, 1, 2);
+      return Status();
+    });
+
+Status CheckBias(const OpInputList& bias, int64_t vocab_size) {
+  if (bias.size() > 1) return InvalidArgument("there is at most one bias, got ", bias.size());
+  return bias.size() == 0 ? Status() : CheckShape(bias[0], {vocab_size}, "bias");
+}
+
+// What logits and losses are made of, from input `first` on.
 struct Inputs {
   OutputProjectionShape shape;
   OpInputList bias;
@@ -104,9 +168,14 @@ struct Inputs {
     TF_LS_RETURN_IF_ERROR(ReadProjection(context->input(first), context->input(first + 1), weights,
                                          label_ids.NumElements(), &shape));
     TF_LS_RETURN_IF_ERROR(CheckIndicesDiffer());
-    if (bias.size() > 0) TF_LS_RETURN_IF_ERROR(CheckShape(bias[0], {shape.vocab_size}, "bias"));
+    TF_LS_RETURN_IF_ERROR(CheckBias(bias, shape.vocab_size));
     return labels.Read(label_ids, context->input(first + 4 + bias.size()), shape.vocab_size,
                        smoothing);
+  }
+
+  template <typename Device>
+  const float* Bias(DeviceContext<Device>* device) const {
+    return bias.size() > 0 ? device->Float(bias[0]) : nullptr;
   }
 
   // Targets where kernels on `device` read them; the shape's indices go there too.
@@ -128,23 +197,16 @@ struct Inputs {
   }
 };
 
-// What the forward pass keeps: the gradients of the sum of all losses.
-struct SumGradient {
-  float *dx, *dweights, *dbias;
-  size_t bytes;
+// Outputs for gradients, of the shapes of what they belong to.
+struct GradientOutputs {
+  Tensor *dx, *dweights, *dbias = nullptr;
 
-  // Without a buffer only `bytes` is of use.
-  SumGradient(const OutputProjectionShape& shape, bool bias, void* buffer) {
-    BufferCutter cutter(buffer);
-    dx = cutter.Cut<float>(shape.rows * shape.hidden_size);
-    dweights = cutter.Cut<float>(shape.vocab_size * shape.hidden_size);
-    dbias = cutter.Cut<float>(bias ? shape.vocab_size : 0);
-    bytes = cutter.used();
-    if (!bias) dbias = nullptr;
-  }
-
-  ProjectionGradient Of(const float* dlosses, const float* dnlls) const {
-    return {dlosses, dnlls, dx, dweights, dbias};
+  Status Allocate(OpKernelContext* context, const Tensor& x, const Tensor& weights,
+                  const OpInputList& bias) {
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, weights.shape(), &dweights));
+    if (bias.size() == 0) return Status();
+    return context->allocate_output(2, bias[0].shape(), &dbias);
   }
 };
 
@@ -156,34 +218,27 @@ class ProjectedCrossEntropyOp : public DeviceKernel<Device> {
   explicit ProjectedCrossEntropyOp(OpKernelConstruction* construction)
       : DeviceKernel<Device>(construction) {
     OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
-    OP_REQUIRES_OK(construction, construction->GetAttr("save_reserve", &save_reserve_));
   }
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     Inputs inputs;
     TF_LS_RETURN_IF_ERROR(inputs.Read(context, 0, label_smoothing_));
-    const bool bias = inputs.bias.size() > 0;
     const auto& label_shape = context->input(3 + inputs.bias.size()).shape();
-    const int64_t bytes = SumGradient(inputs.shape, bias, nullptr).bytes;
-    Tensor *losses, *nlls, *reserve;
+    Tensor *losses, *nlls;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, label_shape, &losses));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, label_shape, &nlls));
-    TF_LS_RETURN_IF_ERROR(context->allocate_output(2, {save_reserve_ ? bytes : 0}, &reserve));
     const CrossEntropyTargets targets = inputs.Bring(device);
-    const ProjectionGradient gradient =
-        SumGradient(inputs.shape, bias, reserve->data()).Of(nullptr, nullptr);
-    ProjectedCrossEntropy<T>(
-        device->device(), inputs.shape, targets, device->template Read<T>(context->input(0)),
-        device->Float(context->input(2)), bias ? device->Float(inputs.bias[0]) : nullptr,
-        losses->flat<float>().data(), nlls->flat<float>().data(),
-        save_reserve_ ? &gradient : nullptr);
+    ProjectedCrossEntropy<T>(device->device(), inputs.shape, targets,
+                             device->template Read<T>(context->input(0)),
+                             device->Float(context->input(2)), inputs.Bias(device),
+                             losses->flat<float>().data(), nlls->flat<float>().data(),
+                             /*gradient=*/nullptr);
     return Status();
   }
 
  private:
   float label_smoothing_;
-  bool save_reserve_;
 };
 
 template <typename Device, typename TensorType>
@@ -204,49 +259,23 @@ class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
     const Tensor& weights = context->input(4);
     Inputs inputs;
     TF_LS_RETURN_IF_ERROR(inputs.Read(context, 2, label_smoothing_));
-    const bool bias = inputs.bias.size() > 0;
-    const Tensor& labels = context->input(5 + inputs.bias.size());
-    const Tensor& reserve = context->input(7 + inputs.bias.size());
-    TF_LS_RETURN_IF_ERROR(CheckShape(dlosses, labels.shape(), "dlosses"));
-    TF_LS_RETURN_IF_ERROR(CheckShape(dnlls, labels.shape(), "dnlls"));
-    const int64_t bytes = SumGradient(inputs.shape, bias, nullptr).bytes;
-    void* kept = reserve.data();
-    if (reserve.NumElements() > 0) TF_LS_RETURN_IF_ERROR(CheckShape(reserve, {bytes}, "reserve"));
-    const float* const dlosses_data = dlosses.flat<float>().data();
-    const float* const dnlls_data = dnlls.flat<float>().data();
+    const auto& label_shape = context->input(5 + inputs.bias.size()).shape();
+    TF_LS_RETURN_IF_ERROR(CheckShape(dlosses, label_shape, "dlosses"));
+    TF_LS_RETURN_IF_ERROR(CheckShape(dnlls, label_shape, "dnlls"));
+    GradientOutputs outputs;
+    TF_LS_RETURN_IF_ERROR(outputs.Allocate(context, x, weights, inputs.bias));
     const CrossEntropyTargets targets = inputs.Bring(device);
     Arena* const arena = device->device().arena;
-    LossFactor found = {};
-    if (reserve.NumElements() > 0) {
-      auto* const on_device = arena->template Allocate<LossFactor>(1);
-      FindLossFactor(device->device(), inputs.shape, targets, dlosses_data, dnlls_data, on_device);
-      found = device->Fetch(on_device);
-    }
-    const float factor = found.exists ? found.value : 1.0f;
-    if (!found.exists) {
-      kept = arena->template Allocate<unsigned char>(bytes);
-      const ProjectionGradient gradient =
-          SumGradient(inputs.shape, bias, kept).Of(dlosses_data, dnlls_data);
-      ProjectedCrossEntropy<T>(device->device(), inputs.shape, targets, device->template Read<T>(x),
-                               device->Float(weights),
-                               bias ? device->Float(inputs.bias[0]) : nullptr,
-                               arena->template Allocate<float>(inputs.shape.positions),
-                               arena->template Allocate<float>(inputs.shape.positions), &gradient);
-    }
-    Tensor *dx, *dweights, *dbias;
-    OpOutputList biases;
-    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, x.shape(), &dx));
-    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, weights.shape(), &dweights));
-    TF_LS_RETURN_IF_ERROR(context->output_list("dbias", &biases));
-    const SumGradient sum(inputs.shape, bias, kept);
-    Scale(device->device(), sum.dx, x.NumElements(), factor, device->template Write<T>(dx));
-    Scale(device->device(), sum.dweights, weights.NumElements(), factor,
-          device->template Write<float>(dweights));
-    if (bias) {
-      TF_LS_RETURN_IF_ERROR(biases.allocate(0, {inputs.shape.vocab_size}, &dbias));
-      Scale(device->device(), sum.dbias, inputs.shape.vocab_size, factor,
-            device->template Write<float>(dbias));
-    }
+    float* const dx = arena->template Allocate<float>(x.NumElements());
+    const ProjectionGradient gradient = {
+        dlosses.flat<float>().data(), dnlls.flat<float>().data(), dx,
+        device->template Write<float>(outputs.dweights),
+        outputs.dbias == nullptr ? nullptr : device->template Write<float>(outputs.dbias)};
+    ProjectedCrossEntropy<T>(device->device(), inputs.shape, targets, device->template Read<T>(x),
+                             device->Float(weights), inputs.Bias(device),
+                             arena->template Allocate<float>(inputs.shape.positions),
+                             arena->template Allocate<float>(inputs.shape.positions), &gradient);
+    Scale(device->device(), dx, x.NumElements(), 1.0f, device->template Write<T>(outputs.dx));
     return Status();
   }
 
@@ -254,10 +283,105 @@ class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
   float label_smoothing_;
 };
 
+// What the summed form keeps: the gradient of the sum of all losses.
+struct SumGradient {
+  float *dx, *dweights, *dbias;
+  size_t bytes;
+
+  // Without a buffer only `bytes` is of use.
+  SumGradient(const Tensor& x, const Tensor& weights, const OpInputList& bias, void* buffer) {
+    BufferCutter cutter(buffer);
+    dx = cutter.Cut<float>(x.NumElements());
+    dweights = cutter.Cut<float>(weights.NumElements());
+    dbias = bias.size() == 0 ? nullptr : cutter.Cut<float>(bias[0].NumElements());
+    bytes = cutter.used();
+  }
+};
+
+template <typename Device, typename TensorType>
+class ProjectedCrossEntropySumOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
+
+ public:
+  explicit ProjectedCrossEntropySumOp(OpKernelConstruction* construction)
+      : DeviceKernel<Device>(construction) {
+    OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
+  }
+
+ protected:
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    const Tensor& x = context->input(0);
+    const Tensor& weights = context->input(2);
+    Inputs inputs;
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 0, label_smoothing_));
+    const int64_t bytes = SumGradient(x, weights, inputs.bias, nullptr).bytes;
+    Tensor *loss, *nll, *reserve;
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {}, &loss));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {}, &nll));
+    TF_LS_RETURN_IF_ERROR(context->allocate_output(2, {bytes}, &reserve));
+    const CrossEntropyTargets targets = inputs.Bring(device);
+    const SumGradient sum(x, weights, inputs.bias, reserve->data());
+    const ProjectionGradient gradient = {nullptr, nullptr, sum.dx, sum.dweights, sum.dbias};
+    Arena* const arena = device->device().arena;
+    float* const losses = arena->template Allocate<float>(targets.rows);
+    float* const nlls = arena->template Allocate<float>(targets.rows);
+    ProjectedCrossEntropy<T>(device->device(), inputs.shape, targets, device->template Read<T>(x),
+                             device->Float(weights), inputs.Bias(device), losses, nlls, &gradient);
+    ColumnSums<Device> sums(device->device());
+    ColumnSum(device->device(), losses, targets.rows, 1, loss->flat<float>().data(), &sums);
+    ColumnSum(device->device(), nlls, targets.rows, 1, nll->flat<float>().data(), &sums);
+    sums.Finish();
+    return Status();
+  }
+
+ private:
+  float label_smoothing_;
+};
+
+// The kept gradient times dloss, at which only the device looks.
+template <typename Device, typename TensorType>
+class ProjectedCrossEntropySumGradOp : public DeviceKernel<Device> {
+  using T = typename ComputeType<Device, TensorType>::type;
+
+ public:
+  using DeviceKernel<Device>::DeviceKernel;
+
+ protected:
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    const Tensor& dloss = context->input(0);
+    const Tensor& x = context->input(1);
+    const Tensor& weights = context->input(2);
+    OpInputList bias;
+    TF_LS_RETURN_IF_ERROR(context->input_list("bias", &bias));
+    const Tensor& reserve = context->input(3 + bias.size());
+    TF_LS_RETURN_IF_ERROR(CheckShape(dloss, {}, "dloss"));
+    TF_LS_RETURN_IF_ERROR(CheckRank(x, 2, "x"));
+    TF_LS_RETURN_IF_ERROR(CheckRank(weights, 2, "weights"));
+    TF_LS_RETURN_IF_ERROR(CheckShape(weights, {weights.dim_size(0), x.dim_size(1)}, "weights"));
+    TF_LS_RETURN_IF_ERROR(CheckBias(bias, weights.dim_size(0)));
+    const SumGradient sum(x, weights, bias, reserve.data());
+    TF_LS_RETURN_IF_ERROR(CheckShape(reserve, {static_cast<int64_t>(sum.bytes)}, "reserve"));
+    GradientOutputs outputs;
+    TF_LS_RETURN_IF_ERROR(outputs.Allocate(context, x, weights, bias));
+    const float* const factor = dloss.flat<float>().data();
+    Scale(device->device(), sum.dx, x.NumElements(), factor, device->template Write<T>(outputs.dx));
+    Scale(device->device(), sum.dweights, weights.NumElements(), factor,
+          device->template Write<float>(outputs.dweights));
+    if (outputs.dbias != nullptr) {
+      Scale(device->device(), sum.dbias, weights.dim_size(0), factor,
+            device->template Write<float>(outputs.dbias));
+    }
+    return Status();
+  }
+};
+
 TF_LS_REGISTER_FOR_FLOATS("LSProjectedCrossEntropy", ProjectedCrossEntropyOp,
                           .HostMemory("indices").HostMemory("labels").HostMemory("label_weights"))
 TF_LS_REGISTER_FOR_FLOATS("LSProjectedCrossEntropyGrad", ProjectedCrossEntropyGradOp,
                           .HostMemory("indices").HostMemory("labels").HostMemory("label_weights"))
+TF_LS_REGISTER_FOR_FLOATS("LSProjectedCrossEntropySum", ProjectedCrossEntropySumOp,
+                          .HostMemory("indices").HostMemory("labels").HostMemory("label_weights"))
+TF_LS_REGISTER_FOR_FLOATS("LSProjectedCrossEntropySumGrad", ProjectedCrossEntropySumGradOp, )
 
 }  // namespace
 }  // namespace tf_ls

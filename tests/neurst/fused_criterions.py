@@ -116,7 +116,8 @@ def test_training_step(name):
     if name == "CTNMT":  # whose encoder is not packed
         assert "LSCrossEntropy" in operations
     else:
-        assert operations["LSProjectedCrossEntropy"].get_attr("save_reserve")
+        assert "LSProjectedCrossEntropySum" in operations
+        assert "LSProjectedCrossEntropy" not in operations
     assert "SoftmaxCrossEntropyWithLogits" in stock_operations
     assert "SoftmaxCrossEntropyWithLogits" not in operations
 
@@ -217,6 +218,73 @@ def test_with_knowledge_distillation():
         assert_same(actual, loss_and_outputs())
 
 
+class Bounded(LabelSmoothedCrossEntropy):
+    """A user's: no sentence's loss counts for more than 9."""
+
+    def __call__(self, model_inp, model_out):
+        nll_sum, n_samples, n_tokens = super().__call__(model_inp, model_out)
+        assert nll_sum.shape.rank == 1
+        return tf.minimum(nll_sum, 9.0), n_samples, n_tokens
+
+
+class MeanOfSentences(LabelSmoothedCrossEntropy):
+    def reduce_loss(self, model_inp, model_out):
+        nll_sum, _, n_tokens = self(model_inp, model_out)
+        assert nll_sum.shape.rank == 1
+        return tf.reduce_mean(nll_sum / n_tokens)
+
+
+class OfAnother(LabelSmoothedCrossEntropy):
+    """Calls a criterion of NeurST's own while its own reduce_loss runs."""
+
+    def __call__(self, model_inp, model_out):
+        nll_sum, n_samples, n_tokens = make(0.3)(model_inp, model_out)
+        assert nll_sum.shape.rank == 1
+        return tf.sqrt(nll_sum), n_samples, n_tokens
+
+
+class Doubled(LabelSmoothedCrossEntropy):
+    def reduce_loss(self, model_inp, model_out):
+        return 2.0 * super().reduce_loss(model_inp, model_out)
+
+
+@pytest.mark.parametrize(
+    ("criterion", "operation"),
+    [
+        (Bounded, "LSProjectedCrossEntropy"),
+        (MeanOfSentences, "LSProjectedCrossEntropy"),
+        (OfAnother, "LSProjectedCrossEntropy"),
+        (Doubled, "LSProjectedCrossEntropySum"),
+    ],
+)
+def test_subclasses_get_what_neurst_gives_them(model, criterion, operation):
+    criterion, inputs = criterion({"label_smoothing": 0.1}), fused_models.translation_inputs()
+    (loss, gradients), operations = loss_and_gradients(model, criterion, inputs)
+    assert [name for name in operations if name.startswith("LSProjected")] == [
+        operation,
+        operation + "Grad",
+    ]
+    with stock():
+        (expected, wanted), _ = loss_and_gradients(model, criterion, inputs)
+    assert_same(loss, expected)
+    for variable, one, other in zip(model.trainable_variables, gradients, wanted):
+        assert relative_error(one, other) < 1e-4, variable.name
+
+
+def test_knowledge_distillation_sums_losses_with_their_gradient(model):
+    criterion = LabelSmoothedCrossEntropyWithKd({"label_smoothing": 0.1, "kd_weight": 0.3})
+    hidden = tf.zeros([4, 7, 5])
+
+    def run(inputs, is_training):
+        logits = model(inputs, is_training=is_training)
+        return {"logits": logits, "teacher_hidden_states": hidden, "student_hidden_states": hidden}
+
+    run.trainable_variables = model.trainable_variables
+    _, operations = loss_and_gradients(run, criterion, fused_models.translation_inputs())
+    assert "LSProjectedCrossEntropySum" in operations
+    assert "LSProjectedCrossEntropy" not in operations
+
+
 def test_under_a_distribution_strategy(model):
     inputs, criterion = fused_models.translation_inputs(), make()
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
@@ -247,7 +315,7 @@ def test_float16():
         losses = fitted_losses(half, criterion)
         with stock():
             (_, stock_gradients), _ = loss_and_gradients(half, criterion, inputs)
-    assert "LSProjectedCrossEntropy" in operations
+    assert "LSProjectedCrossEntropySum" in operations
     assert loss.dtype == tf.float32
     assert relative_error(loss, expected) < 2e-3
     assert abs(losses[0] / float(expected) - 1.0) < 2e-3

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_ls import ops
+from tf_ls.ops.library import library
 from tf_ls.testing import reference
 from tf_ls.testing.batches import LAYOUTS, random_batch, rounded
 from tf_ls.testing.case import DTYPES
@@ -36,10 +37,8 @@ class Labels:
     def arguments(self) -> tuple:
         return tf.constant(self.ids), tf.constant(self.weights), self.smoothing
 
-    def loss(self, losses: tf.Tensor, nlls: tf.Tensor, alike: bool = False) -> tf.Tensor:
-        """One number of all, to which each loss contributes something of its own, or alike."""
-        if alike:
-            return 0.25 * tf.reduce_sum(losses)
+    def loss(self, losses: tf.Tensor, nlls: tf.Tensor) -> tf.Tensor:
+        """One number of all, to which each loss contributes something of its own."""
         factors = np.random.default_rng(2).normal(size=[2, *self.ids.shape])
         return tf.reduce_sum(tf.stack([losses, nlls]) * tf.constant(factors, losses.dtype))
 
@@ -267,19 +266,19 @@ HIDDEN = 24
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", LAYOUTS)
 @pytest.mark.parametrize("with_bias", [True, False], ids=["bias", "no_bias"])
-@pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("alike", [True, False])
-def test_projected(dtype, kind, with_bias, training, alike):
-    check_projected(dtype, kind, with_bias, training, alike)
+@pytest.mark.parametrize("summed", [True, False], ids=["summed", "single"])
+def test_projected(dtype, kind, with_bias, summed):
+    check_projected(dtype, kind, with_bias, summed)
 
 
 @pytest.mark.parametrize("vocabulary", [2, 7, 8000])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_projected_on_any_vocabulary(vocabulary, smoothing):
-    check_projected("float32", "packed", True, True, True, vocabulary, smoothing)
+@pytest.mark.parametrize("summed", [True, False], ids=["summed", "single"])
+def test_projected_on_any_vocabulary(vocabulary, smoothing, summed):
+    check_projected("float32", "packed", True, summed, vocabulary, smoothing)
 
 
-def check_projected(dtype, kind, with_bias, training, alike, vocabulary=50, smoothing=0.1):
+def check_projected(dtype, kind, with_bias, summed, vocabulary=50, smoothing=0.1):
     rng = np.random.default_rng(0)
     lengths = LENGTHS if kind == "packed" else [7] * 4  # a dense layout computes padding too
     batch = random_batch(rng, lengths, HIDDEN, kind=kind, dtype=dtype)
@@ -297,9 +296,9 @@ def check_projected(dtype, kind, with_bias, training, alike, vocabulary=50, smoo
             arguments[1],
             arguments[2] if with_bias else None,
             *labels.arguments(),
-            training=training,
+            summed=summed,
         )
-        loss = labels.loss(*outputs, alike=alike)
+        loss = 0.25 * outputs.losses if summed else labels.loss(*outputs)
     gradients = tape.gradient(loss, arguments)
     assert [g.dtype for g in gradients] == [a.dtype for a in arguments]
 
@@ -310,12 +309,105 @@ def check_projected(dtype, kind, with_bias, training, alike, vocabulary=50, smoo
         logits = logits + exact[2] if with_bias else logits
         targets = (labels.ids, labels.weights.astype(np.float64), smoothing)
         expected = reference.cross_entropy_tf(logits, *targets)
-        expected_loss = labels.loss(*expected, alike=alike)
+        if summed:
+            expected = [tf.reduce_sum(losses) for losses in expected]
+        expected_loss = 0.25 * expected[0] if summed else labels.loss(*expected)
     for actual, want in zip(outputs, expected):
         assert actual.dtype == tf.float32
         assert_close(actual, want, dtype)
     for name, actual, want in zip(["x", "w", "b"], gradients, tape.gradient(expected_loss, exact)):
         assert_close(actual, want, dtype, f"gradient of {name}")
+
+
+class Sums:
+    """Sums of the losses of random rows in one form or the other, and their arguments."""
+
+    def __init__(self):
+        batch = random_batch(np.random.default_rng(0), LENGTHS, HIDDEN)
+        self._layout = batch.layout()
+        self._labels = Labels.random(batch.real, 50, 0.1)
+        rows = batch.to_rows(tf.constant(batch.values), self._layout)
+        weights = tf.random.stateless_normal([50, HIDDEN], [1, 2])
+        self.arguments = [rows, weights, tf.random.stateless_normal([50], [3, 4])]
+
+    def __call__(self, summed=True):
+        rows, weights, bias = self.arguments
+        labels = self._labels.arguments()
+        losses = ops.projected_cross_entropy(
+            rows, self._layout, weights, bias, *labels, summed=summed
+        )
+        return ops.CrossEntropy(*map(tf.reduce_sum, losses))
+
+
+@pytest.mark.parametrize("in_graph", [True, False])
+@pytest.mark.parametrize(
+    "objective",
+    [
+        lambda loss, rows: loss * 3.0 - tf.reduce_sum(rows**2),
+        lambda loss, rows: -1e-8 * loss,
+        lambda loss, rows: loss**2,
+        lambda loss, rows: loss * tf.reduce_sum(rows[:3]),
+        lambda loss, rows: 0.0 * loss,
+    ],
+    ids=["linear", "tiny", "squared", "product", "zero"],
+)
+def test_the_sum_may_be_a_part_of_any_objective(objective, in_graph):
+    sums = Sums()
+
+    def gradients(summed):
+        with tf.GradientTape() as tape:
+            tape.watch(sums.arguments)
+            value = objective(sums(summed).losses, sums.arguments[0])
+        return value, tape.gradient(value, sums.arguments)
+
+    value, actual = (tf.function(gradients) if in_graph else gradients)(True)
+    expected_value, expected = gradients(False)
+    assert_close(value, expected_value, "float32")
+    for name, one, other in zip(["x", "w", "b"], actual, expected):
+        assert_close(one, other, "float32", f"gradient of {name}")
+
+
+def test_sums_are_the_same_in_every_run():
+    sums = Sums()
+    first = [number.numpy() for number in sums()]
+    for _ in range(3):
+        assert [number.numpy() for number in sums()] == first
+
+
+@pytest.mark.parametrize("in_graph", [True, False])
+def test_summed_likelihoods_have_no_gradient(in_graph):
+    sums = Sums()
+
+    def gradient(use):
+        with tf.GradientTape() as tape:
+            tape.watch(sums.arguments)
+            value = use(*sums())
+        return tape.gradient(value, sums.arguments[0])
+
+    if in_graph:
+        gradient = tf.function(gradient, autograph=False)  # which would wrap the error
+    for use in (lambda loss, nll: nll, lambda loss, nll: loss + nll):
+        with pytest.raises(LookupError, match=r"nlls .*summed=True.* have no gradient"):
+            gradient(use)
+    expected = gradient(lambda loss, nll: loss)
+    actual = gradient(lambda loss, nll: loss + tf.stop_gradient(nll))
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_function_may_return_both_sums():
+    sums = Sums()
+
+    @tf.function
+    def both(rows):
+        sums.arguments[0] = rows
+        loss, nll = sums()
+        return loss, tf.stop_gradient(nll)
+
+    rows = sums.arguments[0]
+    with tf.GradientTape() as tape:
+        tape.watch(rows)
+        loss, _ = both(rows)
+    assert np.isfinite(tape.gradient(loss, rows)).all()
 
 
 def test_projected_is_the_cross_entropy_of_the_output_projection():
@@ -334,8 +426,8 @@ def test_projected_is_the_cross_entropy_of_the_output_projection():
 
 
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (2, 3)])
-@pytest.mark.parametrize("training", [True, False])
-def test_projected_nothing(shape, training):
+@pytest.mark.parametrize("summed", [True, False], ids=["summed", "single"])
+def test_projected_nothing(shape, summed):
     batch = random_batch(np.random.default_rng(0), [0] * shape[0], HIDDEN, length=shape[1])
     arguments = [tf.constant(batch.values), tf.ones([5, HIDDEN]), tf.ones([5])]
     layout = batch.layout()
@@ -344,16 +436,17 @@ def test_projected_nothing(shape, training):
         tape.watch(arguments)
         rows = batch.to_rows(arguments[0], layout)
         losses, _ = ops.projected_cross_entropy(
-            rows, layout, *arguments[1:], *labels.arguments(), training=training
+            rows, layout, *arguments[1:], *labels.arguments(), summed=summed
         )
         loss = tf.reduce_sum(losses)
-    np.testing.assert_array_equal(losses, np.zeros(shape))
+    np.testing.assert_array_equal(losses, np.zeros([] if summed else shape))
     for argument, gradient in zip(arguments, tape.gradient(loss, arguments)):
         np.testing.assert_array_equal(gradient, np.zeros(argument.shape))
 
 
 @pytest.mark.parametrize("factor", [np.inf, np.nan])
-def test_projected_gradient_of_infinite_losses_is_not_finite(factor):
+@pytest.mark.parametrize("summed", [True, False], ids=["summed", "single"])
+def test_projected_gradient_of_infinite_losses_is_not_finite(factor, summed):
     batch = random_batch(np.random.default_rng(0), [3, 2], HIDDEN)
     layout = batch.layout()
     rows = batch.to_rows(tf.constant(batch.values), layout)
@@ -361,15 +454,25 @@ def test_projected_gradient_of_infinite_losses_is_not_finite(factor):
     with tf.GradientTape() as tape:
         tape.watch(rows)
         losses, _ = ops.projected_cross_entropy(
-            rows, layout, tf.ones([5, HIDDEN]), None, *labels.arguments(), training=True
+            rows, layout, tf.ones([5, HIDDEN]), None, *labels.arguments(), summed=summed
         )
         loss = tf.reduce_sum(losses)
     gradient = tape.gradient(loss, rows, tf.constant(factor, tf.float32)).numpy()
     assert not np.isfinite(gradient[:5]).any()
-    np.testing.assert_array_equal(gradient[5:], np.zeros([59, HIDDEN]))
+    if not summed:
+        np.testing.assert_array_equal(gradient[5:], np.zeros([59, HIDDEN]))
 
 
-def call(*, x=(64, 8), indices=None, weights=(5, 8), bias=(5,), labels=(2, 3), label_weights=None):
+def call(
+    *,
+    x=(64, 8),
+    indices=None,
+    weights=(5, 8),
+    bias=(5,),
+    labels=(2, 3),
+    label_weights=None,
+    summed=False,
+):
     (layout,) = ops.pack_layouts([tf.zeros([2, 3])])
     if indices is not None:
         layout = layout._replace(indices=tf.constant([*indices, *[-1] * (64 - len(indices))]))
@@ -381,12 +484,14 @@ def call(*, x=(64, 8), indices=None, weights=(5, 8), bias=(5,), labels=(2, 3), l
         tf.zeros(labels, tf.int32),
         tf.ones(label_weights or labels),
         0.1,
+        summed=summed,
     )
 
 
 def test_good_input_is_good():
     assert call().losses.shape == [2, 3]
     assert call(indices=[5, 0]).losses.shape == [2, 3]
+    assert call(indices=[5, 0], summed=True).losses.shape == []
 
 
 @pytest.mark.parametrize(
@@ -409,9 +514,58 @@ def test_good_input_is_good():
     ],
     ids=str,
 )
-def test_projected_bad_input(change):
+@pytest.mark.parametrize("summed", [True, False], ids=["summed", "single"])
+def test_projected_bad_input(change, summed):
     with pytest.raises(BadInput):
-        call(**change)
+        call(**change, summed=summed)
+
+
+def scale_kept_gradient(*, dloss=(), x=(3, 8), weights=(5, 8), bias=(5,), reserve=None):
+    """The gradient operation of the summed form, as nobody calls it by hand."""
+    if reserve is None:  # parts begin at multiples of 64 bytes
+        reserve = sum(-(-4 * n // 64) * 64 for n in (3 * 8, 5 * 8, 5))
+    return library.ops.ls_projected_cross_entropy_sum_grad(
+        dloss=tf.ones(dloss),
+        x=tf.zeros(x),
+        weights=tf.zeros(weights),
+        bias=[tf.zeros(shape) for shape in ([bias] if isinstance(bias, tuple) else bias)],
+        reserve=tf.zeros(reserve, tf.uint8),
+    )
+
+
+def test_kept_gradient_is_shaped_as_its_arguments():
+    dx, dweights, (dbias,) = scale_kept_gradient()
+    assert [dx.shape, dweights.shape, dbias.shape] == [[3, 8], [5, 8], [5]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"dloss": (1,)},
+        {"dloss": (2, 3)},
+        {"x": (24,)},
+        {"x": (3, 9)},
+        {"weights": (40,)},
+        {"weights": (5, 9)},
+        {"bias": (6,)},
+        {"bias": (1, 5)},
+        {"bias": [(5,), (5,)]},
+        {"reserve": (0,)},
+        {"reserve": (64,)},
+        {"reserve": (1, 384)},
+        {"x": (100, 8)},
+        {"weights": (6, 8), "bias": []},
+    ],
+    ids=str,
+)
+def test_bad_kept_gradient(change):
+    with pytest.raises(BadInput):
+        scale_kept_gradient(**change)
+
+
+def test_kept_gradient_of_another_size():
+    with pytest.raises(BadInput, match=r"reserve .*\[384\].*\[320\]"):
+        scale_kept_gradient(reserve=(320,))
 
 
 def test_projected_label_outside_of_the_vocabulary():

@@ -1,18 +1,19 @@
 """NeurST's label-smoothed cross entropy without a one-hot, and in training without the logits.
 
 Where the logits come from packed rows (see packed_model.py), the loss is computed from these rows:
-the padded logits are then nobody's, and TensorFlow leaves their projection out of the step.
+the padded logits are then nobody's, and TensorFlow leaves their projection out of the step. For
+`reduce_loss`, which wants one number, its gradient is computed on the spot.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+import contextvars
 from typing import Any, NamedTuple
 
 import tensorflow as tf
 from neurst.criterions import register_criterion
 from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
+from neurst.criterions.label_smoothed_cross_entropy_with_kd import LabelSmoothedCrossEntropyWithKd
 from neurst.models.model_utils import input_length_to_nonpadding
 from neurst.utils.compat import is_tf_tensor
 
@@ -20,7 +21,10 @@ from tf_ls import ops
 from tf_ls.neurst.eligibility import is_stock_only, report_fused
 from tf_ls.ops.host import on_host
 
-_gradient_is_wanted = False
+# The criterion whose caller sums up all losses anyway: `__call__` returns it their sum.
+_summed_up: contextvars.ContextVar[LabelSmoothedCrossEntropy | None] = contextvars.ContextVar(
+    "_summed_up", default=None
+)
 
 
 def make_call(stock):
@@ -37,10 +41,11 @@ def make_call(stock):
         with tf.name_scope("loss"):
             with on_host():
                 label_weights = _label_weights(model_inp, labels)
-            losses = _losses(logits, labels, label_weights, self._label_smoothing)
+            summed = _summed_up.get() is self
+            nll_sum = _loss_sum(logits, labels, label_weights, self._label_smoothing, summed)
             n_samples = tf.cast(tf.expand_dims(tf.shape(labels)[0], axis=0), tf.float32)
             return (
-                tf.reduce_sum(losses, axis=1),
+                nll_sum,
                 n_samples,
                 tf.reduce_sum(label_weights, axis=1),
             )
@@ -49,11 +54,14 @@ def make_call(stock):
 
 
 def make_reduce_loss(stock):
-    """`reduce_loss`, which NeurST calls for training alone."""
+    """`reduce_loss`, which NeurST calls for training alone: a mean over all labels."""
 
     def reduce_loss(self, model_inp, model_out):
-        with _gradient_wanted():
+        before = _summed_up.set(self if _has_own_call(self) else None)
+        try:
             return stock(self, model_inp, model_out)
+        finally:
+            _summed_up.reset(before)
 
     return reduce_loss
 
@@ -68,14 +76,10 @@ def register() -> None:
     del LSLabelSmoothedCrossEntropy
 
 
-@contextlib.contextmanager
-def _gradient_wanted() -> Iterator[None]:
-    global _gradient_is_wanted
-    before, _gradient_is_wanted = _gradient_is_wanted, True
-    try:
-        yield
-    finally:
-        _gradient_is_wanted = before
+def _has_own_call(criterion: LabelSmoothedCrossEntropy) -> bool:
+    """Whether nobody but NeurST sees what `__call__` returns to `reduce_loss`."""
+    own = LabelSmoothedCrossEntropy.__call__, LabelSmoothedCrossEntropyWithKd.__call__
+    return type(criterion).__call__ in own
 
 
 def _label_weights(model_inp: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Tensor:
@@ -94,36 +98,41 @@ def _label_weights(model_inp: dict[str, tf.Tensor], labels: tf.Tensor) -> tf.Ten
     return label_weights if mask is None else label_weights * tf.cast(mask, tf.float32)
 
 
-def _losses(
-    logits: tf.Tensor, labels: tf.Tensor, label_weights: tf.Tensor, label_smoothing: float
+def _loss_sum(
+    logits: tf.Tensor,
+    labels: tf.Tensor,
+    label_weights: tf.Tensor,
+    label_smoothing: float,
+    summed: bool,
 ) -> tf.Tensor:
-    """The loss of each label, float32 [B, L]."""
-    layer = _Losses(label_smoothing, _gradient_is_wanted)
+    """The sum of each sentence's losses, float32 [B]; if `summed`, of all losses, a scalar."""
+    layer = _LossSum(label_smoothing, summed)
     if any(tf.keras.backend.is_keras_tensor(x) for x in (logits, labels, label_weights)):
         return layer(logits, labels, label_weights)
     return layer.call(logits, labels, label_weights)
 
 
-class _Losses(tf.keras.layers.Layer):
+class _LossSum(tf.keras.layers.Layer):
     """A layer, because only when it is called for a graph can the logits' origin be seen."""
 
-    def __init__(self, label_smoothing: float, gradient_is_wanted: bool):
+    def __init__(self, label_smoothing: float, summed: bool):
         super().__init__(dtype="float32", autocast=False)
         self._label_smoothing = label_smoothing
-        self._gradient_is_wanted = gradient_is_wanted
+        self._summed = summed
 
     def call(self, logits, labels, label_weights):
         if labels.dtype not in (tf.int32, tf.int64):
             labels = tf.cast(labels, tf.int32)
         projection = _projection_of(logits)
         if projection is None:
-            return ops.cross_entropy(logits, labels, label_weights, self._label_smoothing).losses
+            losses = ops.cross_entropy(logits, labels, label_weights, self._label_smoothing).losses
+            return tf.reduce_sum(losses, axis=None if self._summed else 1)
         # The operation only counts positions, since it knows no batch.
         same_shape = tf.debugging.assert_equal(
             tf.shape(labels), projection.batch_and_length, "labels and logits differ in shape"
         )
         with tf.control_dependencies([same_shape]):
-            return ops.projected_cross_entropy(
+            losses = ops.projected_cross_entropy(
                 projection.x,
                 ops.RowLayout(None, None, projection.indices),
                 projection.weights,
@@ -131,8 +140,9 @@ class _Losses(tf.keras.layers.Layer):
                 labels,
                 label_weights,
                 self._label_smoothing,
-                training=self._gradient_is_wanted,
+                summed=self._summed,
             ).losses
+        return losses if self._summed else tf.reduce_sum(losses, axis=1)
 
 
 class _Projection(NamedTuple):

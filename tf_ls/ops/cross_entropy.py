@@ -11,7 +11,7 @@ from tf_ls.ops.packing import RowLayout
 
 
 class CrossEntropy(NamedTuple):
-    """Losses of single labels.
+    """Losses of single labels or, where that is asked for, their sums over all labels.
 
     With the distribution t that gives 1 - label_smoothing to the label and
     label_smoothing / (V - 1) to each other word (Szegedy et al., "Rethinking the Inception
@@ -86,7 +86,7 @@ def projected_cross_entropy(
     label_weights: tf.Tensor,
     label_smoothing: float = 0.0,
     *,
-    training: bool = False,
+    summed: bool = False,
 ) -> CrossEntropy:
     """`cross_entropy` of what `output_projection` returns, without ever holding all the logits.
 
@@ -101,36 +101,40 @@ def projected_cross_entropy(
         labels: [B, L], int32 or int64, from 0 to V - 1 where the weight is not zero.
         label_weights: float32 [B, L]; see `cross_entropy`.
         label_smoothing: in [0, 1); 0 if V is 1.
-        training: whether to compute the gradient of the sum of losses along with them, while
-            the logits are there, and keep it; any gradient in which all losses count alike is that
-            one times a number. Without it, and for other gradients, the backward pass makes the
-            logits once more.
+        summed: whether all that is wanted are sums over all labels. This is for training: the
+            gradient of the sum of losses is computed along with it, while the logits are there, and
+            kept, and the backward pass only multiplies it by a number. (So all of the gradient is
+            NaN or infinite if that number is.) Of single losses nothing is kept, and the backward
+            pass makes the logits once more.
 
     Returns:
-        Losses [B, L] of the labels, with gradients.
+        Losses [B, L] of the labels, with gradients; if summed, scalars, of which `nlls` has no
+        gradient: pass it through tf.stop_gradient where TensorFlow would differentiate all that
+        there is, as it does with all that a tf.function returns.
 
     Raises:
         tf.errors.InvalidArgumentError: shapes that do not fit each other, a label outside of the
             vocabulary, a position named twice, label_smoothing out of range.
+        LookupError: when a gradient through summed `nlls` is asked for.
     """
-    return CrossEntropy(
-        *library.ops.ls_projected_cross_entropy(
-            x=x,
-            indices=layout.indices,
-            weights=weights,
-            bias=[] if bias is None else [bias],
-            labels=labels,
-            label_weights=label_weights,
-            label_smoothing=label_smoothing,
-            save_reserve=training,
-        )[:2]
-    )
+    inputs = {
+        "x": x,
+        "indices": layout.indices,
+        "weights": weights,
+        "bias": [] if bias is None else [bias],
+        "labels": labels,
+        "label_weights": label_weights,
+        "label_smoothing": label_smoothing,
+    }
+    if not summed:
+        return CrossEntropy(*library.ops.ls_projected_cross_entropy(**inputs))
+    loss, nll, _ = library.ops.ls_projected_cross_entropy_sum(**inputs)
+    message = "nlls of projected_cross_entropy(summed=True) have no gradient"
+    return CrossEntropy(loss, tf.raw_ops.PreventGradient(input=nll, message=message))
 
 
 @tf.RegisterGradient("LSProjectedCrossEntropy")
-def _projected_cross_entropy_gradient(
-    op: tf.Operation, dlosses: tf.Tensor, dnlls: tf.Tensor, _dreserve: tf.Tensor
-):
+def _projected_cross_entropy_gradient(op: tf.Operation, dlosses: tf.Tensor, dnlls: tf.Tensor):
     x, indices, weights, *bias, labels, label_weights = op.inputs
     gradients = library.ops.ls_projected_cross_entropy_grad(
         dlosses=dlosses,
@@ -141,7 +145,17 @@ def _projected_cross_entropy_gradient(
         bias=bias,
         labels=labels,
         label_weights=label_weights,
-        reserve=op.outputs[2],
         label_smoothing=op.get_attr("label_smoothing"),
+    )
+    return [gradients.dx, None, gradients.dweights, *gradients.dbias, None, None]
+
+
+@tf.RegisterGradient("LSProjectedCrossEntropySum")
+def _projected_cross_entropy_sum_gradient(
+    op: tf.Operation, dloss: tf.Tensor, _dnll: tf.Tensor, _dreserve: tf.Tensor
+):
+    x, _, weights, *bias, _, _ = op.inputs
+    gradients = library.ops.ls_projected_cross_entropy_sum_grad(
+        dloss=dloss, x=x, weights=weights, bias=bias, reserve=op.outputs[2]
     )
     return [gradients.dx, None, gradients.dweights, *gradients.dbias, None, None]

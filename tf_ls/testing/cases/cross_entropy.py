@@ -77,36 +77,33 @@ def hidden_inputs(rng: np.random.Generator, dtype: str) -> Inputs:
     labels = _labels(rng, inputs["batch"].real & (vocabulary > 1), vocabulary)
     if vocabulary == 1:
         labels["label_smoothing"] = 0.0
-    return {
-        **inputs,
-        **labels,
-        "training": bool(rng.integers(2)),
-        "summed": bool(rng.integers(2)),  # then all losses count alike
-    }
+    return {**inputs, **labels, "summed": bool(rng.integers(2))}
 
 
 def timed_hidden_inputs(rng: np.random.Generator, dtype: str) -> Inputs:
     inputs = output_projection.make_timing_inputs(rng, dtype)
     labels = _labels(rng, inputs["batch"].real, output_projection.TIMED_VOCABULARY)
-    return {**inputs, **labels, "label_smoothing": 0.1, "training": True, "summed": True}
+    return {**inputs, **labels, "label_smoothing": 0.1, "summed": True}
 
 
-def operation(x, batch, layout, weights, bias, training, summed, **labels):
+def operation(x, batch, layout, weights, bias, summed, **labels):
     rows = batch.to_rows(x, layout)
-    losses = ops.projected_cross_entropy(rows, layout, weights, bias, **labels, training=training)
-    return 0.5 * tf.reduce_sum(losses.losses) if summed else losses
+    losses, nlls = ops.projected_cross_entropy(rows, layout, weights, bias, **labels, summed=summed)
+    return losses, tf.stop_gradient(nlls) if summed else nlls
 
 
-def exact(x, batch, layout, weights, bias, training, summed, **labels):
+def exact(x, batch, layout, weights, bias, summed, **labels):
     logits = output_projection.exact(x, batch, layout, weights, bias)
     losses, nlls = exact_of_logits(logits, **labels)
-    return 0.5 * losses.sum() if summed else (losses, nlls)
+    return (losses.sum(), nlls.sum()) if summed else (losses, nlls)
 
 
-def stock(x, batch, layout, weights, bias, training, summed, **labels):
+def stock(x, batch, layout, weights, bias, summed, **labels):
     logits = output_projection.stock(x, batch, layout, weights, bias)
     losses, nlls = stock_of_logits(logits, **labels)
-    return 0.5 * tf.reduce_sum(losses) if summed else (losses, nlls)
+    if not summed:
+        return losses, nlls
+    return tf.reduce_sum(losses), tf.stop_gradient(tf.reduce_sum(nlls))
 
 
 OF_HIDDEN_STATES = Case(
@@ -121,6 +118,7 @@ OF_HIDDEN_STATES = Case(
     output_dtype="float32",
     kernels=(
         *("LSProjectedCrossEntropy", "LSProjectedCrossEntropyGrad"),
+        *("LSProjectedCrossEntropySum", "LSProjectedCrossEntropySumGrad"),
         *("LSPack", "LSUnpack"),
     ),
 )
