@@ -6,7 +6,6 @@
 #include "cc/kernels/cast_weights.h"
 #include "cc/kernels/column_sum.h"
 #include "cc/kernels/cublaslt_product.h"
-#include "cc/kernels/gpu_counting_rows.cu.h"
 #include "cc/kernels/gpu_logit_row.cu.h"
 #include "cc/kernels/projected_cross_entropy.h"
 #include "cc/kernels/scale.h"
@@ -67,10 +66,14 @@ __global__ void __launch_bounds__(1024)
     FindScaling(const OutputProjectionShape shape, const float* weights,
                 const LossGradients gradients, Scaling* scaling) {
   float most = 0.0f;
-  gpu::ForEachCountingRow(shape, weights, [&](int64_t position, float weight) {
+#pragma unroll 4
+  for (int64_t i = threadIdx.x; i < shape.rows; i += blockDim.x) {
+    const int32_t position = shape.indices[i];
+    const float weight = position < 0 ? 0.0f : weights[position];
+    if (weight == 0.0f) continue;
     most = fmaxf(
         most, fabsf(weight * gradients.dloss(position)) + fabsf(weight * gradients.dnll(position)));
-  });
+  }
   most = gpu::GroupMax<1024>(most);
   if (threadIdx.x != 0) return;
   // Both powers are normal numbers. Of zero or infinity nothing comes that scaling could save.

@@ -26,7 +26,6 @@ namespace tf_ls {
 //   Bring(numbers)
 //                 makes pointers to host memory, of what an operation has checked there, point to
 //                 copies that kernels can read
-//   Fetch(value)  what lies there in the device's memory; waits for it
 //   Copy(from, bytes, to), Clear(to, bytes)
 //                 within the device's memory
 template <typename Device>

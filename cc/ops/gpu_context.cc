@@ -112,11 +112,6 @@ void DeviceContext<Gpu>::Bring(std::initializer_list<HostNumbers> numbers) {
   Check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, gpu_.stream));
 }
 
-void DeviceContext<Gpu>::FetchBytes(const void* from, size_t bytes, void* to) {
-  Check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, gpu_.stream));
-  Check(cudaStreamSynchronize(gpu_.stream));
-}
-
 void DeviceContext<Gpu>::Copy(const void* from, size_t bytes, void* to) {
   Check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, gpu_.stream));
 }

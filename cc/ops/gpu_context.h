@@ -41,18 +41,10 @@ class DeviceContext<Gpu> {
   template <typename T>
   void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory);
   void Bring(std::initializer_list<HostNumbers> numbers);
-  template <typename T>
-  T Fetch(const T* value) {
-    T fetched;
-    FetchBytes(value, sizeof(T), &fetched);
-    return fetched;
-  }
   void Copy(const void* from, size_t bytes, void* to);
   void Clear(void* to, size_t bytes);
 
  private:
-  void FetchBytes(const void* from, size_t bytes, void* to);
-
   TensorFlowArena arena_;
   WeightCasts weight_casts_;
   const Gpu gpu_;
