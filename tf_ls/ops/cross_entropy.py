@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tf_ls.ops.host import on_host
 from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
@@ -117,6 +118,11 @@ def projected_cross_entropy(
             vocabulary, a position named twice, label_smoothing out of range.
         LookupError: when a gradient through summed `nlls` is asked for.
     """
+    labels = tf.convert_to_tensor(labels)
+    if labels.dtype == tf.int32:
+        # TensorFlow takes an int32 behind an empty list, of biases, for one in a GPU's memory.
+        with on_host():
+            labels = tf.cast(labels, tf.int64)
     inputs = {
         "x": x,
         "indices": layout.indices,
