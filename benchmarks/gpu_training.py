@@ -16,11 +16,11 @@ float16, and the products of the model alone. Peak memory is that of the tensors
 alive together, weights and optimizer among them, as the framework's allocator counts it; what XLA
 needs in between is in it.
 
-A process for each contender and model (base on fixed shapes, big, base on the corpus). `--at-once`
-of them start and compile side by side, which takes minutes; each then waits while another one is
-measured, in turn, `--rounds` times. Steps are timed for two seconds, 50 steps at the most. A cell's
-figures are the median of its rounds. What is measured is printed at once and appended to `--out`;
-`--report` prints the table of such a file, of several runs as well.
+A process for each contender and model (base on fixed shapes, big, base on the corpus). Cell by
+cell `--at-once` of them get ready side by side, compiling for a minute or two; each then waits
+while another one is measured, in turn, `--rounds` times. Steps are timed for two seconds, 50 steps
+at the most. A cell's figures are the median of its rounds. What is measured is printed at once and
+appended to `--out`; `--report` prints the table of such a file, of several runs as well.
 """
 
 from __future__ import annotations
@@ -189,23 +189,24 @@ def measure_side_by_side(contenders: list[str], cells: list[str], args: argparse
     """Yields a result for each contender and cell."""
     workers = [Worker(contender, cells, args) for contender in contenders]
     try:
-        prepared = [worker.answer() for worker in workers]
         for cell in cells:
-            rounds: list[list[dict[str, Any]]] = [[] for _ in workers]
+            for worker in workers:
+                worker.tell("prepare", cell)
+            answers = [[worker.answer()] for worker in workers]
             for _ in range(args.rounds):
-                for worker, answer, done in zip(workers, prepared, rounds):
-                    ready = "error" not in answer and "error" not in answer["cells"][cell]
-                    if ready and not (done and "error" in done[-1]):
-                        done.append(worker.measure(cell))
-            for contender, answer, done in zip(contenders, prepared, rounds):
-                yield summarize(contender, cell, answer, done)
+                for worker, heard in zip(workers, answers):
+                    if "error" not in heard[-1]:
+                        worker.tell("measure", cell)
+                        heard.append(worker.answer())
+            for contender, (prepared, *rounds) in zip(contenders, answers):
+                yield summarize(contender, cell, prepared, rounds)
     finally:
         for worker in workers:
             worker.close()
 
 
 class Worker:
-    """A process that prepares a contender for cells of one model, and measures when told to."""
+    """A process that prepares a contender for cells of one model and measures, when told to."""
 
     def __init__(self, contender: str, cells: list[str], args: argparse.Namespace):
         self._timeout = args.timeout
@@ -249,11 +250,10 @@ class Worker:
             return {"error": f"ended with status {status}\n{log}"}
         return {"error": f"{log}\nnot done in {self._timeout:.0f} s"}
 
-    def measure(self, cell: str) -> dict[str, Any]:
-        """Has it measure a cell."""
+    def tell(self, task: str, cell: str) -> None:
+        """Has it prepare or measure a cell, and answer."""
         with contextlib.suppress(BrokenPipeError):  # answer() knows why
-            print(cell, file=self._process.stdin, flush=True)
-        return self.answer()
+            print(task, cell, file=self._process.stdin, flush=True)
 
     def close(self) -> None:
         """Ends the process, which then frees the card."""
@@ -267,20 +267,19 @@ def summarize(
 ) -> dict[str, Any]:
     """One result of what a worker said when it was ready, and of each round."""
     result = {"cell": cell, "contender": contender, "model": MODELS[CELLS[cell].model]._asdict()}
-    answers = [prepared, prepared.get("cells", {}).get(cell, {}), *rounds]
-    errors = [answer["error"] for answer in answers if "error" in answer]
-    if errors:
-        return {**result, "error": errors[0]}
+    for answer in (prepared, *rounds):
+        if "error" in answer:
+            return {**result, "error": answer["error"]}
     seconds = [answer["seconds"] for answer in rounds]
     middle = statistics.median(seconds)
     peaks = [answer["peak_bytes"] for answer in rounds]
-    result.update({k: prepared[k] for k in ("device", "software")}, **prepared["cells"][cell])
     return {
         **result,
+        **prepared,
         "milliseconds": 1e3 * middle,
         "rounds": [round(1e3 * s, 4) for s in seconds],
-        "tokens_per_second": result["tokens"] / middle,
-        "flops_per_second": result["flops"] / middle,
+        "tokens_per_second": prepared["tokens"] / middle,
+        "flops_per_second": prepared["flops"] / middle,
         "peak_bytes": None if None in peaks else max(peaks),
         "loss": rounds[-1]["loss"],
     }
@@ -360,25 +359,23 @@ def flops(model: Model, batch: Batch) -> float:
 
 
 def work(contender: str, args: argparse.Namespace) -> None:
-    """Prepares all cells, says so, then measures those whose names it is given, line by line."""
+    """Does what it is told, line by line: prepares a cell, or measures one."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever libraries print is no answer
     model = MODELS[CELLS[args.cells[0]].model]
     of_corpus = CELLS[args.cells[0]].tokens > 0
     kind = TorchContender if contender.startswith("torch") else NeurSTContender
     trained = kind(contender, model, of_corpus, args.device)
-    timers, cells = {}, {}
-    for name in args.cells:
-        try:
-            timers[name] = StepTimer(trained, model, make_batches(CELLS[name], model, args.lengths))
-            cells[name] = timers[name].describe()
-        except Exception:
-            cells[name] = {"error": traceback.format_exc()}
-    ready = {"device": trained.device_name, "software": trained.software, "cells": cells}
-    print(json.dumps(ready), file=answers)
+    timers: dict[str, StepTimer] = {}
     for line in sys.stdin:
+        task, cell = line.split()
         try:
-            answer = timers[line.strip()].measure(args.seconds)
+            if task == "prepare":
+                data = make_batches(CELLS[cell], model, args.lengths)
+                timers[cell] = StepTimer(trained, model, data)
+                answer = timers[cell].describe()
+            else:
+                answer = timers[cell].measure(args.seconds)
         except Exception:
             answer = {"error": traceback.format_exc()}
         print(json.dumps(answer), file=answers)
@@ -411,8 +408,10 @@ class StepTimer:
         self._flops = sum(flops(model, batch) for batch in data) / len(data)
 
     def describe(self) -> dict[str, Any]:
-        """Tokens and products of a step, and how long it took to get ready."""
+        """What ran where, tokens and products of a step, and how long it took to get ready."""
         return {
+            "device": self._contender.device_name,
+            "software": self._contender.software,
             "tokens": self._tokens,
             "flops": self._flops,
             "prepare_seconds": self._prepare_seconds,
