@@ -7,6 +7,6 @@ import tiny_task
 
 
 @pytest.mark.skipif(importlib.util.find_spec("neurst") is None, reason="NeurST is not installed")
-@pytest.mark.parametrize("script", ["fused_models.py", "fused_criterions.py"])
+@pytest.mark.parametrize("script", ["fused_models.py", "fused_criterions.py", "fused_trainer.py"])
 def test_fused(script, pytestconfig, tmp_path):
     tiny_task.run_test_file(script, pytestconfig.rootpath, tmp_path, timeout=900)

@@ -23,8 +23,16 @@ def install() -> None:
     from neurst.tasks.multilingual_translation import MultilingualTranslation
     from neurst.tasks.seq2seq import Seq2Seq
     from neurst.training import training_utils
+    from neurst.training.callbacks import MetricReductionCallback
 
-    from tf_ls.neurst import criterions, host_batches, optimizers, packed_model, stacks
+    from tf_ls.neurst import (
+        callbacks,
+        criterions,
+        host_batches,
+        optimizers,
+        packed_model,
+        stacks,
+    )
     from tf_ls.neurst.training_model import TrainingModel
 
     if hasattr(TransformerEncoder.call, _MARK):
@@ -40,7 +48,8 @@ def install() -> None:
     criterions.register()
     for task in (Seq2Seq, MultilingualTranslation, LanguageModel):
         _replace(task, "example_to_input", host_batches.make_example_to_input)
-    _replace(TrainingModel, "fit", host_batches.make_fit)
+    _replace(TrainingModel, "fit", _make_fit)
+    _replace(MetricReductionCallback, "custom_on_train_batch_end", callbacks.make_batch_end)
     _replace(SequenceGeneratorSavedmodel, "run", _make_export)
     optimizers.register()
     training_utils.handle_fp16_and_distributed_optimizer = optimizers.make_optimizer_handler(
@@ -57,6 +66,21 @@ def _make_export(stock_run):
             return stock_run(self)
 
     return run
+
+
+def _make_fit(stock_fit):
+    """`TrainingModel.fit`: steps do not wait for each other, nor for their batches."""
+    from tf_ls.neurst.callbacks import take_tensors
+    from tf_ls.neurst.eligibility import is_stock_only
+    from tf_ls.neurst.host_batches import keep_on_host
+
+    def fit(self, x=None, *args, callbacks=None, **kwargs):
+        if not is_stock_only():
+            x = keep_on_host(self.distribute_strategy, x)
+            take_tensors(callbacks)
+        return stock_fit(self, x, *args, callbacks=callbacks, **kwargs)
+
+    return fit
 
 
 def _replace(cls: type, name: str, make) -> None:

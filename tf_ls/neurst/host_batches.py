@@ -15,15 +15,13 @@ from tf_ls.neurst.eligibility import is_stock_only
 from tf_ls.ops.host import on_host
 
 
-def make_fit(stock):
-    """`TrainingModel.fit`, whose dataset stays in host memory if it holds integers alone."""
-
-    def fit(self, x=None, *args, **kwargs):
-        if not is_stock_only() and isinstance(x, tf.data.Dataset) and _has_integers_alone(x):
-            x = _distribute_on_host(self.distribute_strategy, x)
-        return stock(self, x, *args, **kwargs)
-
-    return fit
+def keep_on_host(strategy: tf.distribute.Strategy, dataset: Any) -> Any:
+    """A dataset for Keras' `fit` whose batches stay in host memory, if they are integers alone."""
+    # Other strategies do not copy batches, or have no say in it.
+    if not isinstance(strategy, tf.distribute.MirroredStrategy) or not _has_integers_alone(dataset):
+        return dataset
+    options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
+    return strategy.experimental_distribute_dataset(dataset, options)
 
 
 def make_example_to_input(stock):
@@ -44,13 +42,8 @@ def make_example_to_input(stock):
     return example_to_input
 
 
-def _has_integers_alone(dataset: tf.data.Dataset) -> bool:
+def _has_integers_alone(dataset: Any) -> bool:
+    if not isinstance(dataset, tf.data.Dataset):
+        return False
     specs = tf.nest.flatten(dataset.element_spec)
     return all(isinstance(spec, tf.TensorSpec) and spec.dtype.is_integer for spec in specs)
-
-
-def _distribute_on_host(strategy: tf.distribute.Strategy, dataset: tf.data.Dataset) -> Any:
-    if not isinstance(strategy, tf.distribute.MirroredStrategy):
-        return dataset  # others do not copy it, or have no say in it
-    options = tf.distribute.InputOptions(experimental_fetch_to_device=False)
-    return strategy.experimental_distribute_dataset(dataset, options)
