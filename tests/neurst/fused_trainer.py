@@ -10,6 +10,7 @@ import neurst  # noqa: F401  mends; before TensorFlow, so that Keras 2 is chosen
 import numpy as np
 import pytest
 import tensorflow as tf
+from neurst.exps import trainer
 from neurst.tasks.language_model import LanguageModel
 from neurst.tasks.multilingual_translation import MultilingualTranslation
 from neurst.tasks.seq2seq import Seq2Seq
@@ -118,6 +119,23 @@ def test_other_batches_go_where_keras_sends_them():
     assert keep_on_host(strategy, features) is features
     assert keep_on_host(tf.distribute.get_strategy(), ids) is ids
     assert keep_on_host(strategy, None) is None
+
+
+@pytest.mark.parametrize("steps", [None, 3])
+@pytest.mark.parametrize("mirrored", [True, False])
+def test_fit_takes_as_many_steps_as_without(mirrored, steps):
+    strategy = tf.distribute.get_strategy()
+    if mirrored:
+        strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        ids = tf.keras.Input([], dtype=tf.int64)
+        vectors = tf.keras.layers.Embedding(8, 4)(ids)
+        model = trainer.GradAccumKerasModel({"ids": ids}, vectors)
+        model.add_loss(tf.reduce_mean(vectors**2))
+        model.compile("sgd")
+    dataset = tf.data.Dataset.from_tensor_slices({"ids": np.arange(8)}).batch(2)
+    model.fit(dataset.repeat() if steps else dataset, steps_per_epoch=steps, epochs=2, verbose=0)
+    assert model.optimizer.iterations == 2 * (steps or 4)
 
 
 class OfAUser(CentralizedCallback):

@@ -76,7 +76,8 @@ def _make_fit(stock_fit):
 
     def fit(self, x=None, *args, callbacks=None, **kwargs):
         if not is_stock_only():
-            x = keep_on_host(self.distribute_strategy, x)
+            if kwargs.get("steps_per_epoch") is not None:  # Keras does not count them itself then
+                x = keep_on_host(self.distribute_strategy, x)
             take_tensors(callbacks)
         return stock_fit(self, x, *args, callbacks=callbacks, **kwargs)
 
