@@ -1,6 +1,6 @@
 """The operations and Keras layers against NeurST's own layers: outputs, gradients, decoding steps.
 
-test_layers_against_neurst.py runs this file.
+test_against_neurst.py runs this file.
 """
 
 import numpy as np

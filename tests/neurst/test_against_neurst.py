@@ -1,4 +1,4 @@
-"""Runs layers_against_neurst.py in an interpreter of its own.
+"""Runs *_against_neurst.py in interpreters of their own.
 
 NeurST needs Keras 2, which must be chosen before TensorFlow is imported, and here its own layers.
 """
@@ -13,7 +13,8 @@ import pytest
 
 
 @pytest.mark.skipif(importlib.util.find_spec("neurst") is None, reason="NeurST is not installed")
-def test_layers_against_neurst(pytestconfig):
+@pytest.mark.parametrize("tests", ["layers_against_neurst.py", "search_against_neurst.py"])
+def test_against_neurst(tests, pytestconfig):
     environment = {**os.environ, "TF_LS_DISABLE": "1"}
     if importlib.util.find_spec("tf_keras") is not None:
         environment["TF_USE_LEGACY_KERAS"] = "1"
@@ -21,7 +22,7 @@ def test_layers_against_neurst(pytestconfig):
     command += ["--import-mode=importlib", f"--rootdir={pytestconfig.rootpath}"]
     folder = Path(__file__).parent  # which `python -m` puts first, instead of the source tree
     result = subprocess.run(
-        [*command, "layers_against_neurst.py"],
+        [*command, tests],
         cwd=folder,
         env=environment,
         capture_output=True,
