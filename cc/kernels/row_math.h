@@ -29,6 +29,16 @@ void ScaleAdd(const float* a, float factor, const float* b, int64_t n, float* y)
 // y = a + b * c
 void MultiplyAdd(const float* a, const float* b, const float* c, int64_t n, float* y);
 
+// products[i] = sum_j x[j] * rows[i][j] for `count` rows of n numbers, wherever they lie.
+void Products(const float* x, const float* const* rows, int64_t count, int64_t n, float* products);
+void Products(const float* x, const bfloat16* const* rows, int64_t count, int64_t n,
+              float* products);
+// y = sum_i weights[i] * rows[i]
+void WeightedSum(const float* weights, const float* const* rows, int64_t count, int64_t n,
+                 float* y);
+void WeightedSum(const float* weights, const bfloat16* const* rows, int64_t count, int64_t n,
+                 float* y);
+
 // Mean and 1 / sqrt(variance + epsilon) of a row, in two passes as Keras computes them.
 void Moments(const float* x, int64_t n, float epsilon, float* mean, float* inverse_deviation);
 // y = (x - mean) * inverse_deviation * gamma + beta

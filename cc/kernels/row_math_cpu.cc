@@ -65,7 +65,86 @@ TF_LS_INLINE void MapSlope(const float* x, const float* dy, int64_t n, float* dx
   for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * Function::Slope(x[i]);
 }
 
+// Four rows at a time, which share what is read of x and sums that do not wait for each other.
+template <typename T>
+TF_LS_INLINE void ProductsOf(const float* x, const T* const* rows, int64_t count, int64_t n,
+                             float* products) {
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const T* const a = rows[i];
+    const T* const b = rows[i + 1];
+    const T* const c = rows[i + 2];
+    const T* const d = rows[i + 3];
+    float sum_a = 0.0f, sum_b = 0.0f, sum_c = 0.0f, sum_d = 0.0f;
+#pragma omp simd reduction(+ : sum_a, sum_b, sum_c, sum_d)
+    for (int64_t j = 0; j < n; ++j) {
+      sum_a += x[j] * ToFloat(a[j]);
+      sum_b += x[j] * ToFloat(b[j]);
+      sum_c += x[j] * ToFloat(c[j]);
+      sum_d += x[j] * ToFloat(d[j]);
+    }
+    products[i] = sum_a;
+    products[i + 1] = sum_b;
+    products[i + 2] = sum_c;
+    products[i + 3] = sum_d;
+  }
+  for (; i < count; ++i) {
+    const T* const a = rows[i];
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t j = 0; j < n; ++j) sum += x[j] * ToFloat(a[j]);
+    products[i] = sum;
+  }
+}
+
+// Four rows at a time, for which y is read and written once.
+template <typename T>
+TF_LS_INLINE void WeightedSumOf(const float* weights, const T* const* rows, int64_t count,
+                                int64_t n, float* y) {
+  for (int64_t j = 0; j < n; ++j) y[j] = 0.0f;
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    const T* const a = rows[i];
+    const T* const b = rows[i + 1];
+    const T* const c = rows[i + 2];
+    const T* const d = rows[i + 3];
+    const float of_a = weights[i], of_b = weights[i + 1];
+    const float of_c = weights[i + 2], of_d = weights[i + 3];
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) {
+      y[j] += (of_a * ToFloat(a[j]) + of_b * ToFloat(b[j])) +
+              (of_c * ToFloat(c[j]) + of_d * ToFloat(d[j]));
+    }
+  }
+  for (; i < count; ++i) {
+    const T* const a = rows[i];
+    const float of_a = weights[i];
+#pragma omp simd
+    for (int64_t j = 0; j < n; ++j) y[j] += of_a * ToFloat(a[j]);
+  }
+}
+
 }  // namespace
+
+TF_LS_MULTIVERSION void Products(const float* x, const float* const* rows, int64_t count, int64_t n,
+                                 float* products) {
+  ProductsOf(x, rows, count, n, products);
+}
+
+TF_LS_MULTIVERSION void Products(const float* x, const bfloat16* const* rows, int64_t count,
+                                 int64_t n, float* products) {
+  ProductsOf(x, rows, count, n, products);
+}
+
+TF_LS_MULTIVERSION void WeightedSum(const float* weights, const float* const* rows, int64_t count,
+                                    int64_t n, float* y) {
+  WeightedSumOf(weights, rows, count, n, y);
+}
+
+TF_LS_MULTIVERSION void WeightedSum(const float* weights, const bfloat16* const* rows,
+                                    int64_t count, int64_t n, float* y) {
+  WeightedSumOf(weights, rows, count, n, y);
+}
 
 TF_LS_MULTIVERSION void Load(const bfloat16* from, int64_t n, float* to) {
 #pragma omp simd

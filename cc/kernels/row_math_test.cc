@@ -106,6 +106,46 @@ TEST(ArithmeticTest, WorksInPlace) {
   EXPECT_TRUE(Close(y, Map(a, [](double x) { return 2.0 * x; })));
 }
 
+// Rows of n numbers that lie anywhere, in any order.
+template <typename T>
+struct ScatteredRows {
+  ScatteredRows(int64_t count, int64_t n) : values(Random<T>(count * n, 4)) {
+    for (int64_t i = 0; i < count; ++i) rows.push_back(&values[(i * 7 + 3) % count * n]);
+  }
+
+  std::vector<T> values;
+  std::vector<const T*> rows;
+};
+
+template <typename T>
+void CheckProductsAndSums() {
+  for (const int64_t n : {1, 5, 8, 16, 33, 64, 128, 300}) {
+    const auto x = Random<float>(n, 5);
+    for (const int64_t count : {0, 1, 2, 3, 4, 5, 30, 1023}) {
+      const auto weights = Random<float>(count, 6);
+      const ScatteredRows<T> scattered(count, n);
+      std::vector<double> products(count), sum(n);
+      for (int64_t i = 0; i < count; ++i) {
+        for (int64_t j = 0; j < n; ++j) {
+          products[i] += static_cast<double>(x[j]) * ToFloat(scattered.rows[i][j]);
+          sum[j] += static_cast<double>(weights[i]) * ToFloat(scattered.rows[i][j]);
+        }
+      }
+      auto y = Unwritten<float>(count);
+      Products(x.data(), scattered.rows.data(), count, n, y.data());
+      EXPECT_TRUE(Close(y, products)) << count << " rows of " << n;
+      y = Unwritten<float>(n);
+      WeightedSum(weights.data(), scattered.rows.data(), count, n, y.data());
+      EXPECT_TRUE(Close(y, sum)) << count << " rows of " << n;
+    }
+  }
+}
+
+TEST(ProductsTest, AndWeightedSumsAgreeWithDoublePrecision) {
+  CheckProductsAndSums<float>();
+  CheckProductsAndSums<bfloat16>();
+}
+
 TEST(MomentsTest, AreThoseOfTheRow) {
   for (const int64_t n : Lengths()) {
     // Far from zero, where the mean of the squares minus the square of the mean would lose
