@@ -59,6 +59,9 @@ void SoftmaxGradient(const float* p, float scale, int64_t n, float* dp);
 // top = max(x), exp_sum = sum(exp(x - top)), below_sum = sum(x - top). Finite where every x is; a
 // top of -inf is replaced by the lowest float, so that a piece of a row may be all -inf.
 void SumsBelowTop(const float* x, int64_t n, float* top, float* exp_sum, float* below_sum);
+// The indices of the numbers that are larger than `bound`, in ascending order; returns their
+// number. indices: [n]; not only those returned may be written.
+int64_t IndicesAbove(const float* x, int64_t n, float bound, int32_t* indices);
 // y = scale * exp(x - top) - offset; x and y may be the same.
 void ScaledExpMinus(const float* x, float top, float scale, float offset, int64_t n, float* y);
 

@@ -277,6 +277,23 @@ TF_LS_MULTIVERSION void SumsBelowTop(const float* x, int64_t n, float* top, floa
   *below_sum = distances;
 }
 
+TF_LS_MULTIVERSION int64_t IndicesAbove(const float* x, int64_t n, float bound, int32_t* indices) {
+  constexpr int64_t kAtOnce = 32;
+  int64_t count = 0;
+  for (int64_t start = 0; start < n; start += kAtOnce) {
+    const int64_t end = start + kAtOnce < n ? start + kAtOnce : n;
+    int32_t found = 0;
+#pragma omp simd reduction(| : found)
+    for (int64_t i = start; i < end; ++i) found |= x[i] > bound ? 1 : 0;
+    if (found == 0) continue;
+    for (int64_t i = start; i < end; ++i) {
+      indices[count] = static_cast<int32_t>(i);
+      count += x[i] > bound ? 1 : 0;
+    }
+  }
+  return count;
+}
+
 TF_LS_MULTIVERSION void ScaledExpMinus(const float* x, float top, float scale, float offset,
                                        int64_t n, float* y) {
 #pragma omp simd

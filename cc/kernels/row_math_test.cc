@@ -370,6 +370,20 @@ TEST(SumsBelowTopTest, OfMinusInfinityAloneAreNoNaN) {
   EXPECT_EQ(below_sum, -kInfinity);
 }
 
+TEST(IndicesAboveTest, AreThoseOfLargerNumbers) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 15);
+    for (const float bound : {-2.0f, -0.5f, x[n / 2], 0.9f, 2.0f}) {
+      std::vector<int32_t> expected, actual(n);
+      for (int64_t i = 0; i < n; ++i) {
+        if (x[i] > bound) expected.push_back(i);
+      }
+      actual.resize(IndicesAbove(x.data(), n, bound, actual.data()));
+      EXPECT_EQ(actual, expected);
+    }
+  }
+}
+
 TEST(ScaledExpMinusTest, AgreesWithTheFormula) {
   for (const int64_t n : Lengths()) {
     const auto x = Random<float>(n, 24, 10.0);
