@@ -1,0 +1,116 @@
+#ifndef TF_LS_CC_DECODING_GENERATION_LAYER_H_
+#define TF_LS_CC_DECODING_GENERATION_LAYER_H_
+
+#include <cstdint>
+
+#include "cc/kernels/cached_attention.h"
+#include "cc/layers/dense.h"
+#include "cc/layers/ffn_block.h"
+#include "cc/layers/residual.h"
+
+namespace tf_ls {
+
+// Keys and values that stay where they were written.
+template <typename P>
+struct KeyValueCache {
+  P keys;
+  P values;
+};
+
+// A decoder layer inside the generation loop: one new position of each row, which is a beam of a
+// sentence. Without dropout. The keys and values of positions before lie where the paths of beams
+// lead, those of the source are shared by a sentence's beams.
+template <typename Device, typename T>
+class GenerationLayer {
+ public:
+  using GrowingCache = KeyValueCache<HeadSlots<T>>;
+  using MemoryCache = KeyValueCache<HeadSlots<const T>>;
+
+  // `weights` as in DecoderLayer, or without cross-attention (options.memory_size is 0) as in
+  // EncoderLayer.
+  GenerationLayer(const Device& device, const LayerOptions& options, const float* const* weights)
+      : device_(device),
+        options_(options),
+        self_attention_(SelfAttentionWeights<const float*>::From(weights)),
+        weights_(weights) {}
+
+  // What cross-attention reads of a memory [rows, memory_size]: kv [rows, 2H], keys and values side
+  // by side.
+  void ProjectMemory(const T* memory, int64_t rows, T* kv) const {
+    Dense(device_, CrossAttention().kv, options_.memory_size, 2 * options_.hidden_size, memory,
+          rows, kv);
+  }
+
+  // x and y: [rows, H]; y may be x. Writes the new positions' keys and values into `cache`, at the
+  // ends of the paths. `sentences` and `memory` are not read without cross-attention.
+  void Forward(const T* x, int64_t rows, const BeamPaths& paths, const GrowingCache& cache,
+               const SentenceMemory& sentences, const MemoryCache& memory, T* y) const {
+    const ArenaScope scope(device_.arena);
+    const int64_t n = options_.hidden_size;
+    const CachedAttentionShape shape = {rows, options_.num_heads, options_.head_size()};
+    T* const projected = New(rows * 3);
+    T* const context = New(rows);
+    AddResidual(self_attention_.norm, x, rows, y, [&](const T* input, T* output) {
+      Dense(device_, self_attention_.qkv, n, 3 * n, input, rows, projected);
+      const auto part = [&](int64_t i) { return HeadRows<const T>{projected + i * n, 3 * n}; };
+      CachedSelfAttention<T>(device_, shape, paths, part(0), part(1), part(2), cache.keys,
+                             cache.values, context);
+      Dense<Device, T>(device_, self_attention_.out, n, n, context, rows, output);
+    });
+    if (HasMemory()) {
+      const auto cross_attention = CrossAttention();
+      AddResidual(cross_attention.norm, y, rows, y, [&](const T* input, T* output) {
+        Dense(device_, cross_attention.q, n, n, input, rows, projected);
+        CachedCrossAttention<T>(device_, shape, sentences, {projected, n}, memory.keys,
+                                memory.values, context);
+        Dense<Device, T>(device_, cross_attention.out, n, n, context, rows, output);
+      });
+    }
+    using Ffn = FfnBlock<Device, T>;
+    const auto saved = CutSaved<typename Ffn::Saved>(rows);
+    Ffn(device_, options_, rows, FfnWeights<const float*>::From(weights_ + FfnStart()))
+        .Forward(y, saved, y);
+  }
+
+ private:
+  static constexpr int kCrossStart = SelfAttentionWeights<const float*>::kCount;
+
+  bool HasMemory() const { return options_.memory_size > 0; }
+  int FfnStart() const {
+    return kCrossStart + (HasMemory() ? CrossAttentionWeights<const float*>::kCount : 0);
+  }
+  CrossAttentionWeights<const float*> CrossAttention() const {
+    return CrossAttentionWeights<const float*>::From(weights_ + kCrossStart);
+  }
+  T* New(int64_t rows) const {
+    return device_.arena->template Allocate<T>(rows * options_.hidden_size);
+  }
+
+  template <typename Saved>
+  Saved CutSaved(int64_t rows) const {
+    BufferCutter measure(nullptr);
+    Saved::Cut(options_, rows, &measure);
+    BufferCutter cutter(device_.arena->template Allocate<unsigned char>(measure.used()));
+    return Saved::Cut(options_, rows, &cutter);
+  }
+
+  // Norm and residual connection around `function`; y may be x.
+  template <typename Function>
+  void AddResidual(LayerNormWeights<const float*> norm, const T* x, int64_t rows, T* y,
+                   const Function& function) const {
+    const ArenaScope scope(device_.arena);
+    const auto saved = CutSaved<typename Residual<Device, T>::Saved>(rows);
+    // The site is that of a dropout that there is not.
+    Residual<Device, T>(device_, options_, norm, DropoutSite::kSelfAttentionOutput, rows)
+        .Forward(x, saved, y, function);
+  }
+
+  const Device& device_;
+  const LayerOptions options_;
+  const SelfAttentionWeights<const float*> self_attention_;
+  const float* const* const weights_;
+};
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_DECODING_GENERATION_LAYER_H_

@@ -1,0 +1,168 @@
+#include "cc/decoding/generation_layer.h"
+
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cc/layers/decoder_layer.h"
+#include "cc/layers/encoder_layer.h"
+#include "cc/testing/closeness.h"
+#include "cc/testing/device_ragged.h"
+#include "cc/testing/device_weights.h"
+#include "cc/testing/devices.h"
+#include "cc/testing/layer_tolerances.h"
+#include "cc/testing/layer_weights.h"
+#include "cc/testing/ragged.h"
+#include "cc/testing/tiny_options.h"
+#include "cc/testing/values.h"
+#include "gtest/gtest.h"
+
+namespace tf_ls {
+namespace {
+
+using test::Close;
+using test::DeviceRagged;
+using test::DeviceWeights;
+using test::kOutputTolerance;
+using test::LayerWeights;
+using test::Ragged;
+using test::Random;
+using test::Testing;
+using test::TinyDecoderOptions;
+using test::Unwritten;
+
+using Ints = std::vector<int32_t>;
+
+constexpr int64_t kSentences = 2, kBeams = 3, kRows = kSentences * kBeams, kSteps = 7;
+constexpr int64_t kMemoryLength = 4;
+const Ints kMemoryLengths = {4, 3};
+
+template <typename DeviceAndType>
+class GenerationLayerTest : public ::testing::Test {
+ protected:
+  using Device = typename DeviceAndType::Device;
+  using T = typename DeviceAndType::Type;
+  template <typename U>
+  using OnDevice = typename Testing<Device>::template Numbers<U>;
+
+  // Steps of beams that change their places must give what the whole layer gives for the history of
+  // each.
+  void Check(const LayerOptions& options) {
+    const int64_t n = options.hidden_size, heads = options.num_heads, size = options.head_size();
+    const LayerWeights host_weights = LayerWeights::Random(options, 10);
+    const DeviceWeights<Device> weights(host_weights);
+    const auto pointers = weights.pointers();
+    const GenerationLayer<Device, T> layer(device_, options, pointers.data());
+
+    const auto memory = Random<T>(kSentences * kMemoryLength * options.memory_size, 2);
+    OnDevice<T> kv(Unwritten<T>(kSentences * kMemoryLength * 2 * n));
+    if (options.memory_size > 0) {
+      const OnDevice<T> source(memory);
+      layer.ProjectMemory(source.data(), kSentences * kMemoryLength, kv.data());
+    }
+    const T* const projected = kv.data();
+    Ints sentence_of;
+    for (int64_t i = 0; i < kRows; ++i) sentence_of.push_back(i / kBeams);
+    const OnDevice<int32_t> sentences(sentence_of), memory_lengths(kMemoryLengths);
+
+    OnDevice<T> keys(Unwritten<T>(kRows * kSteps * n)), values(keys);
+    OnDevice<int32_t> slots[] = {OnDevice<int32_t>(Ints(kRows * kSteps, -1)),
+                                 OnDevice<int32_t>(Ints(kRows * kSteps, -1))};
+    OnDevice<int32_t> lengths[] = {OnDevice<int32_t>(Ints(kRows, 0)),
+                                   OnDevice<int32_t>(Ints(kRows, 0))};
+    std::vector<std::vector<T>> histories(kRows);
+    std::mt19937 generator(1);
+    for (int64_t step = 0; step < kSteps; ++step) {
+      SCOPED_TRACE("step " + std::to_string(step));
+      Ints parents, taken;
+      for (int64_t i = 0; i < kRows; ++i) {
+        parents.push_back(i / kBeams * kBeams + (step == 0 ? 0 : generator() % kBeams));
+        taken.push_back(i / kBeams * kBeams + (i + step) % kBeams);
+      }
+      const int now = step % 2, next = 1 - now;
+      const OnDevice<int32_t> from(parents), to(taken);
+      const Device& device = device_;
+      ExtendPaths(device, {slots[now].data(), lengths[now].data(), kSteps}, from.data(), to.data(),
+                  kRows, slots[next].data(), lengths[next].data());
+
+      const auto x = Random<T>(kRows * n, 20 + step);
+      std::vector<std::vector<T>> extended;
+      for (int64_t i = 0; i < kRows; ++i) {
+        extended.push_back(histories[parents[i]]);
+        extended.back().insert(extended.back().end(), x.begin() + i * n, x.begin() + (i + 1) * n);
+      }
+      histories = std::move(extended);
+
+      OnDevice<T> rows(x);
+      layer.Forward(rows.data(), kRows, {slots[next].data(), lengths[next].data(), kSteps},
+                    {GrowingSlots(keys.data(), heads, kSteps, size),
+                     GrowingSlots(values.data(), heads, kSteps, size)},
+                    {sentences.data(), memory_lengths.data()},
+                    {MemorySlots(projected, kMemoryLength, 2 * n, size),
+                     MemorySlots(projected + n, kMemoryLength, 2 * n, size)},
+                    rows.data());
+      EXPECT_TRUE(
+          Close(rows.host(), LastRows(options, pointers, histories, memory), kOutputTolerance<T>));
+    }
+  }
+
+ private:
+  // What the whole layer gives for the last position of each history.
+  std::vector<T> LastRows(const LayerOptions& options, const std::vector<const float*>& weights,
+                          const std::vector<std::vector<T>>& histories,
+                          const std::vector<T>& memory) {
+    const int64_t n = options.hidden_size, length = histories[0].size() / n;
+    std::vector<T> all, memories;
+    Ints memory_lengths;
+    for (int64_t i = 0; i < kRows; ++i) {
+      all.insert(all.end(), histories[i].begin(), histories[i].end());
+      const int64_t sentence = i / kBeams, count = kMemoryLength * options.memory_size;
+      memories.insert(memories.end(), memory.begin() + sentence * count,
+                      memory.begin() + (sentence + 1) * count);
+      memory_lengths.push_back(kMemoryLengths[sentence]);
+    }
+    const DeviceRagged<Device> rows(Ragged(Ints(kRows, length)));
+    const DeviceRagged<Device> memory_rows(Ragged(Ints(kRows, kMemoryLength), memory_lengths));
+    const OnDevice<T> x(all), source(memories);
+    OnDevice<T> y(Unwritten<T>(all.size()));
+    const auto run = [&](const auto& whole) {
+      OnDevice<unsigned char> reserve(std::vector<unsigned char>(whole.ReserveBytes()));
+      whole.Forward(x.data(), reserve.data(), y.data());
+    };
+    if (options.memory_size > 0) {
+      run(DecoderLayer<Device, T>(device_, options, rows.view(),
+                                  {source.data(), memory_rows.view(), kNoLag}, weights.data()));
+    } else {
+      run(EncoderLayer<Device, T>(device_, options, rows.view(), weights.data()));
+    }
+    const std::vector<T> result = y.host();
+    std::vector<T> last;
+    for (int64_t i = 0; i < kRows; ++i) {
+      const auto end = result.begin() + (i + 1) * length * n;
+      last.insert(last.end(), end - n, end);
+    }
+    return last;
+  }
+
+  const typename Testing<Device>::Instance device_;
+};
+
+TYPED_TEST_SUITE(GenerationLayerTest, test::DeviceTypes);
+
+TYPED_TEST(GenerationLayerTest, ContinuesBeamsAsTheWholeLayerDoes) {
+  this->Check(TinyDecoderOptions());
+}
+
+TYPED_TEST(GenerationLayerTest, NormalizesBehindTheResidual) {
+  LayerOptions options = TinyDecoderOptions();
+  options.pre_norm = false;
+  this->Check(options);
+}
+
+TYPED_TEST(GenerationLayerTest, DoesWithoutCrossAttention) {
+  this->Check(TinyDecoderOptions(/*memory_size=*/0));
+}
+
+}  // namespace
+}  // namespace tf_ls
