@@ -26,7 +26,7 @@ struct HeadSlots {
   TF_LS_HOST_DEVICE T* At(int64_t slot, int64_t head, int64_t position) const {
     return data + slot * slot_stride + head * head_stride + position * position_stride;
   }
-  operator HeadSlots<const T>() const { return {data, slot_stride, head_stride, position_stride}; }
+  HeadSlots<const T> ToRead() const { return {data, slot_stride, head_stride, position_stride}; }
 };
 
 // [slots, heads, max_length, head_size], for what grows by a position a step. All that a head reads

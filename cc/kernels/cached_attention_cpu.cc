@@ -81,7 +81,7 @@ void CachedSelfAttention(const Cpu& cpu, const CachedAttentionShape& shape, cons
     };
     append(k, keys);
     append(v, values);
-    Attend<T>(shape, paths, row, head, q, keys, values, out);
+    Attend<T>(shape, paths, row, head, q, keys.ToRead(), values.ToRead(), out);
   });
 }
 

@@ -234,7 +234,8 @@ template <typename T>
 void CachedSelfAttention(const Gpu& gpu, const CachedAttentionShape& shape, const BeamPaths& paths,
                          HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
                          HeadSlots<T> keys, HeadSlots<T> values, T* out) {
-  Run<T>(gpu, shape, paths, NewPositions<T>{k, v, keys, values}, q, keys, values, out);
+  Run<T>(gpu, shape, paths, NewPositions<T>{k, v, keys, values}, q, keys.ToRead(), values.ToRead(),
+         out);
 }
 
 // Reads 2 * hidden_size * sizeof(T) bytes a position of each row.
