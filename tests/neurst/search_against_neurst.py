@@ -3,8 +3,6 @@
 test_against_neurst.py runs this file.
 """
 
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -83,11 +81,9 @@ def assert_same(options, tokens, scores, sentences, source_length=None, rtol=1e-
 
 
 @pytest.mark.parametrize("beam_size", [1, 2, 3, 4, 8])
-@pytest.mark.parametrize("alpha", [0.6, 0.0, 1.0, 2.5, -1.0])
+@pytest.mark.parametrize("alpha", [0.6, 0.0, 2.5, -1.0])
 def test_beam_search(beam_size, alpha):
-    for seed, (max_length, min_length) in enumerate(itertools.product([1, 4, 10], [0, 1, 3, 6])):
-        if min_length > max_length:
-            continue
+    for seed, (max_length, min_length) in enumerate([(1, 0), (4, 3), (10, 0), (10, 6)]):
         tokens, scores = neurst_search(
             seed,
             beam_size=beam_size,
