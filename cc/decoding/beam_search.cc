@@ -71,9 +71,9 @@ void BeamSearch::Advance(const std::vector<std::vector<Candidate>>& candidates,
       origins_.push_back(best.row);
     }
   }
-  const int patient = static_cast<int>(options_.patience * options_.beam_size + 0.5);
-  const int enough = std::max(options_.num_hypotheses, patient);
-  if (options_.early_stopping && static_cast<int>(finished_.size()) >= enough) beam_.clear();
+  const double patient = std::floor(options_.patience * options_.beam_size + 0.5);
+  const double enough = std::max<double>(options_.num_hypotheses, patient);
+  if (options_.early_stopping && static_cast<double>(finished_.size()) >= enough) beam_.clear();
   FindRows();
 }
 
