@@ -67,7 +67,7 @@ class GenerationLayer {
       });
     }
     using Ffn = FfnBlock<Device, T>;
-    const auto saved = CutSaved<typename Ffn::Saved>(rows);
+    const auto saved = CutSaved<typename Ffn::Saved>(device_.arena, options_, rows);
     Ffn(device_, options_, rows, FfnWeights<const float*>::From(weights_ + FfnStart()))
         .Forward(y, saved, y);
   }
@@ -86,20 +86,12 @@ class GenerationLayer {
     return device_.arena->template Allocate<T>(rows * options_.hidden_size);
   }
 
-  template <typename Saved>
-  Saved CutSaved(int64_t rows) const {
-    BufferCutter measure(nullptr);
-    Saved::Cut(options_, rows, &measure);
-    BufferCutter cutter(device_.arena->template Allocate<unsigned char>(measure.used()));
-    return Saved::Cut(options_, rows, &cutter);
-  }
-
   // Norm and residual connection around `function`; y may be x.
   template <typename Function>
   void AddResidual(LayerNormWeights<const float*> norm, const T* x, int64_t rows, T* y,
                    const Function& function) const {
     const ArenaScope scope(device_.arena);
-    const auto saved = CutSaved<typename Residual<Device, T>::Saved>(rows);
+    const auto saved = CutSaved<typename Residual<Device, T>::Saved>(device_.arena, options_, rows);
     // The site is that of a dropout that there is not.
     Residual<Device, T>(device_, options_, norm, DropoutSite::kSelfAttentionOutput, rows)
         .Forward(x, saved, y, function);

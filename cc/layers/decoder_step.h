@@ -40,7 +40,7 @@ class DecoderStep {
   // and the added ones.
   void Forward(const T* x, KeysAndValues<const T*> cache, KeysAndValues<T*> all, T* y) const {
     const ArenaScope scope(device_.arena);
-    Run(x, cache, CutSaved(), all, y);
+    Run(x, cache, CutBlocks(), all, y);
   }
 
   // Makes Forward again, for nothing is kept of it. `dall`: what comes back to `all` from later
@@ -49,7 +49,7 @@ class DecoderStep {
                 KeysAndValues<const T*> dall, T* dx, KeysAndValues<T*> dcache,
                 KeysAndValues<T*> dmemory, float* const* gradient) const {
     const ArenaScope scope(device_.arena);
-    const Saved saved = CutSaved();
+    const Saved saved = CutBlocks();
     const KeysAndValues<T*> all = {New(all_rows_), New(all_rows_)};
     Run(x, cache, saved, all, New(rows_));
     ffn_.Backward(saved.after_cross, saved.ffn, dy, dx,
@@ -83,13 +83,10 @@ class DecoderStep {
 
   template <typename BlockSaved>
   BlockSaved CutBlock() const {
-    BufferCutter measure(nullptr);
-    BlockSaved::Cut(options_, rows_, &measure);
-    BufferCutter cutter(device_.arena->template Allocate<unsigned char>(measure.used()));
-    return BlockSaved::Cut(options_, rows_, &cutter);
+    return CutSaved<BlockSaved>(device_.arena, options_, rows_);
   }
 
-  Saved CutSaved() const {
+  Saved CutBlocks() const {
     Saved saved;
     saved.self_attention = CutBlock<typename SelfAttention::Saved>();
     saved.after_self = New(rows_);

@@ -12,6 +12,15 @@
 
 namespace tf_ls {
 
+// What a block saves (its Saved), in scratch memory instead of a reserve.
+template <typename Saved>
+Saved CutSaved(Arena* arena, const LayerOptions& options, int64_t rows) {
+  BufferCutter measure(nullptr);
+  Saved::Cut(options, rows, &measure);
+  BufferCutter cutter(arena->Allocate<unsigned char>(measure.used()));
+  return Saved::Cut(options, rows, &cutter);
+}
+
 // What every block of a layer shares: layer norm, dropout and the residual connection around a
 // function f.
 //   pre-norm:  y = x + dropout(f(norm(x)))
