@@ -5,13 +5,29 @@
 
 #include "cc/kernels/cross_entropy.h"
 #include "cc/ops/checks.h"
-#include "cc/ops/device_context.h"
+#include "cc/ops/device_kernel.h"
 
 // What operations of cross entropy are given beside logits, or what makes these: labels and their
 // weights.
 namespace tf_ls {
 
 Status ReadLabelSmoothing(tensorflow::OpKernelConstruction* construction, float* smoothing);
+
+// An operation with the attribute label_smoothing.
+template <typename Device>
+class LabelSmoothingKernel : public DeviceKernel<Device> {
+ public:
+  explicit LabelSmoothingKernel(tensorflow::OpKernelConstruction* construction)
+      : DeviceKernel<Device>(construction) {
+    OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
+  }
+
+ protected:
+  float label_smoothing() const { return label_smoothing_; }
+
+ private:
+  float label_smoothing_;
+};
 
 // Labels, int32 or int64, and weights, float, of one shape. An id must be one of the vocabulary's
 // where its weight is not zero.

@@ -77,20 +77,19 @@ Status ReadInputs(const Tensor& logits, const Tensor& labels, const Tensor& weig
 }
 
 template <typename Device, typename TensorType>
-class CrossEntropyOp : public DeviceKernel<Device> {
+class CrossEntropyOp : public LabelSmoothingKernel<Device> {
   using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit CrossEntropyOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
-    OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
-  }
+  using LabelSmoothingKernel<Device>::LabelSmoothingKernel;
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& logits = context->input(0);
     const Tensor& labels = context->input(1);
     LabelInputs inputs;
-    TF_LS_RETURN_IF_ERROR(ReadInputs(logits, labels, context->input(2), label_smoothing_, &inputs));
+    TF_LS_RETURN_IF_ERROR(
+        ReadInputs(logits, labels, context->input(2), this->label_smoothing(), &inputs));
     const CrossEntropyTargets targets = inputs.Bring(device);
     Tensor *losses, *nlls, *statistics;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, labels.shape(), &losses));
@@ -101,20 +100,14 @@ class CrossEntropyOp : public DeviceKernel<Device> {
                     statistics->flat<float>().data());
     return Status();
   }
-
- private:
-  float label_smoothing_;
 };
 
 template <typename Device, typename TensorType>
-class CrossEntropyGradOp : public DeviceKernel<Device> {
+class CrossEntropyGradOp : public LabelSmoothingKernel<Device> {
   using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit CrossEntropyGradOp(OpKernelConstruction* construction)
-      : DeviceKernel<Device>(construction) {
-    OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
-  }
+  using LabelSmoothingKernel<Device>::LabelSmoothingKernel;
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
@@ -124,7 +117,8 @@ class CrossEntropyGradOp : public DeviceKernel<Device> {
     const Tensor& labels = context->input(3);
     const Tensor& statistics = context->input(5);
     LabelInputs inputs;
-    TF_LS_RETURN_IF_ERROR(ReadInputs(logits, labels, context->input(4), label_smoothing_, &inputs));
+    TF_LS_RETURN_IF_ERROR(
+        ReadInputs(logits, labels, context->input(4), this->label_smoothing(), &inputs));
     TF_LS_RETURN_IF_ERROR(CheckShape(dlosses, labels.shape(), "dlosses"));
     TF_LS_RETURN_IF_ERROR(CheckShape(dnlls, labels.shape(), "dnlls"));
     TF_LS_RETURN_IF_ERROR(CheckShape(statistics, {labels.NumElements(), 2}, "statistics"));
@@ -139,9 +133,6 @@ class CrossEntropyGradOp : public DeviceKernel<Device> {
                             device->template Write<T>(dlogits));
     return Status();
   }
-
- private:
-  float label_smoothing_;
 };
 
 TF_LS_REGISTER_FOR_FLOATS("LSCrossEntropy", CrossEntropyOp,

@@ -211,19 +211,16 @@ struct GradientOutputs {
 };
 
 template <typename Device, typename TensorType>
-class ProjectedCrossEntropyOp : public DeviceKernel<Device> {
+class ProjectedCrossEntropyOp : public LabelSmoothingKernel<Device> {
   using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit ProjectedCrossEntropyOp(OpKernelConstruction* construction)
-      : DeviceKernel<Device>(construction) {
-    OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
-  }
+  using LabelSmoothingKernel<Device>::LabelSmoothingKernel;
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     Inputs inputs;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 0, label_smoothing_));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 0, this->label_smoothing()));
     const auto& label_shape = context->input(3 + inputs.bias.size()).shape();
     Tensor *losses, *nlls;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, label_shape, &losses));
@@ -236,20 +233,14 @@ class ProjectedCrossEntropyOp : public DeviceKernel<Device> {
                              /*gradient=*/nullptr);
     return Status();
   }
-
- private:
-  float label_smoothing_;
 };
 
 template <typename Device, typename TensorType>
-class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
+class ProjectedCrossEntropyGradOp : public LabelSmoothingKernel<Device> {
   using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit ProjectedCrossEntropyGradOp(OpKernelConstruction* construction)
-      : DeviceKernel<Device>(construction) {
-    OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
-  }
+  using LabelSmoothingKernel<Device>::LabelSmoothingKernel;
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
@@ -258,7 +249,7 @@ class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
     const Tensor& x = context->input(2);
     const Tensor& weights = context->input(4);
     Inputs inputs;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 2, label_smoothing_));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 2, this->label_smoothing()));
     const auto& label_shape = context->input(5 + inputs.bias.size()).shape();
     TF_LS_RETURN_IF_ERROR(CheckShape(dlosses, label_shape, "dlosses"));
     TF_LS_RETURN_IF_ERROR(CheckShape(dnlls, label_shape, "dnlls"));
@@ -278,9 +269,6 @@ class ProjectedCrossEntropyGradOp : public DeviceKernel<Device> {
     Scale(device->device(), dx, x.NumElements(), 1.0f, device->template Write<T>(outputs.dx));
     return Status();
   }
-
- private:
-  float label_smoothing_;
 };
 
 // What the summed form keeps: the gradient of the sum of all losses.
@@ -299,21 +287,18 @@ struct SumGradient {
 };
 
 template <typename Device, typename TensorType>
-class ProjectedCrossEntropySumOp : public DeviceKernel<Device> {
+class ProjectedCrossEntropySumOp : public LabelSmoothingKernel<Device> {
   using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit ProjectedCrossEntropySumOp(OpKernelConstruction* construction)
-      : DeviceKernel<Device>(construction) {
-    OP_REQUIRES_OK(construction, ReadLabelSmoothing(construction, &label_smoothing_));
-  }
+  using LabelSmoothingKernel<Device>::LabelSmoothingKernel;
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     const Tensor& x = context->input(0);
     const Tensor& weights = context->input(2);
     Inputs inputs;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 0, label_smoothing_));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, 0, this->label_smoothing()));
     const int64_t bytes = SumGradient(x, weights, inputs.bias, nullptr).bytes;
     Tensor *loss, *nll, *reserve;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, {}, &loss));
@@ -333,9 +318,6 @@ class ProjectedCrossEntropySumOp : public DeviceKernel<Device> {
     sums.Finish();
     return Status();
   }
-
- private:
-  float label_smoothing_;
 };
 
 // The kept gradient times dloss, at which only the device looks.
