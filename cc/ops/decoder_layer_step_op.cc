@@ -134,8 +134,10 @@ struct Inputs {
     TF_LS_RETURN_IF_ERROR(context->input_list("memory", &memory));
     if (memory.size() > 0) TF_LS_RETURN_IF_ERROR(ReadMemory(context, device));
     TF_LS_RETURN_IF_ERROR(weights.Read(context, device, &options));
-    weights.Prepare<T>(device, device->device().arena->template Allocate<unsigned char>(
-                                   weights.PreparedBytes<T>(*device)));
+    const std::vector<WeightPiece>& pieces = weights.pieces();
+    device->template PrepareWeights<T>(pieces,
+                                       device->device().arena->template Allocate<unsigned char>(
+                                           device->template PreparedBytes<T>(pieces)));
     if (memory.size() > 0) device->Bring({{&projected.lengths, batch()}});
     return Status();
   }

@@ -8,8 +8,7 @@
 
 namespace tf_ls {
 
-// The input list "weights" of an operation as float32, and in the form in which a layer that
-// computes in T reads them.
+// The input list "weights" of an operation as float32.
 class LayerWeights {
  public:
   // Also fills options->filter_size.
@@ -26,20 +25,8 @@ class LayerWeights {
     return Status();
   }
 
-  template <typename T, typename Device>
-  size_t PreparedBytes(const DeviceContext<Device>& device) const {
-    return device.template PreparedBytes<T>(pieces_);
-  }
-  template <typename T, typename Device>
-  void Prepare(DeviceContext<Device>* device, void* memory) const {
-    device->template PrepareWeights<T>(pieces_, memory);
-  }
-  template <typename T, typename Device>
-  void UsePrepared(DeviceContext<Device>* device, const void* memory) const {
-    device->template UsePrepared<T>(pieces_, memory);
-  }
-
   const float* const* data() const { return pointers_.data(); }
+  const std::vector<WeightPiece>& pieces() const { return pieces_; }
 
  private:
   std::vector<const float*> pointers_;

@@ -1,6 +1,8 @@
 #ifndef TF_LS_CC_OPS_RESERVE_H_
 #define TF_LS_CC_OPS_RESERVE_H_
 
+#include <vector>
+
 #include "cc/ops/checks.h"
 #include "cc/ops/device_context.h"
 #include "cc/ops/layer_weights.h"
@@ -16,9 +18,9 @@ class LayerReserve {
                const LayerWeights& weights)
       : device_(device),
         layer_(layer),
-        weights_(weights),
+        weights_(weights.pieces()),
         layer_bytes_(layer.ReserveBytes()),
-        bytes_(layer_bytes_ + weights.PreparedBytes<T>(*device)) {}
+        bytes_(layer_bytes_ + device->template PreparedBytes<T>(weights_)) {}
 
   // Prepares the weights, and says where the layer's own goes: into output `index`, or, if that is
   // not wanted, into scratch memory, and the output stays empty.
@@ -26,7 +28,7 @@ class LayerReserve {
     tensorflow::Tensor* output;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(index, {keep ? bytes_ : 0}, &output));
     *reserve = keep ? output->data() : Scratch<unsigned char>(bytes_);
-    weights_.template Prepare<T>(device_, BehindLayers(*reserve));
+    device_->template PrepareWeights<T>(weights_, BehindLayers(*reserve));
     return Status();
   }
 
@@ -35,11 +37,11 @@ class LayerReserve {
     if (saved.NumElements() > 0 || bytes_ == 0) {
       TF_LS_RETURN_IF_ERROR(CheckShape(saved, {bytes_}, "reserve"));
       *reserve = saved.data();
-      weights_.template UsePrepared<T>(device_, BehindLayers(saved.data()));
+      device_->template UsePrepared<T>(weights_, BehindLayers(saved.data()));
       return Status();
     }
     void* const remade = Scratch<unsigned char>(bytes_);
-    weights_.template Prepare<T>(device_, BehindLayers(remade));
+    device_->template PrepareWeights<T>(weights_, BehindLayers(remade));
     layer_.Forward(x, remade, Scratch<T>(count));
     *reserve = remade;
     return Status();
@@ -56,7 +58,7 @@ class LayerReserve {
 
   DeviceContext<Device>* const device_;
   const Layer<Device, T>& layer_;
-  const LayerWeights& weights_;
+  const std::vector<WeightPiece>& weights_;
   const int64_t layer_bytes_;
   const int64_t bytes_;
 };
