@@ -42,9 +42,11 @@ class GenerationLayer {
   }
 
   // x and y: [rows, H]; y may be x. Writes the new positions' keys and values into `cache`, at the
-  // ends of the paths. `sentences` and `memory` are not read without cross-attention.
+  // ends of the paths. `sentences` and `memory` are not read without cross-attention, whose weights
+  // go to `mean_weights`, averaged over the heads.
   void Forward(const T* x, int64_t rows, const BeamPaths& paths, const GrowingCache& cache,
-               const SentenceMemory& sentences, const MemoryCache& memory, T* y) const {
+               const SentenceMemory& sentences, const MemoryCache& memory, T* y,
+               const MeanWeights& mean_weights = {}) const {
     const ArenaScope scope(device_.arena);
     const int64_t n = options_.hidden_size;
     const CachedAttentionShape shape = {rows, options_.num_heads, options_.head_size()};
@@ -62,7 +64,7 @@ class GenerationLayer {
       AddResidual(cross_attention.norm, y, rows, y, [&](const T* input, T* output) {
         Dense(device_, cross_attention.q, n, n, input, rows, projected);
         CachedCrossAttention<T>(device_, shape, sentences, {projected, n}, memory.keys,
-                                memory.values, context);
+                                memory.values, context, mean_weights);
         Dense<Device, T>(device_, cross_attention.out, n, n, context, rows, output);
       });
     }

@@ -95,19 +95,34 @@ class GenerationLayerTest : public ::testing::Test {
       histories = std::move(extended);
 
       OnDevice<T> rows(x);
+      OnDevice<float> mean_weights(Unwritten<float>(kRows * kMemoryLength));
       layer.Forward(rows.data(), kRows, {slots[next].data(), lengths[next].data(), kSteps},
                     {GrowingSlots(keys.data(), heads, kSteps, size),
                      GrowingSlots(values.data(), heads, kSteps, size)},
                     {sentences.data(), memory_lengths.data()},
                     {MemorySlots(projected, kMemoryLength, 2 * n, size),
                      MemorySlots(projected + n, kMemoryLength, 2 * n, size)},
-                    rows.data());
+                    rows.data(), {mean_weights.data(), kMemoryLength});
+      if (options.memory_size > 0) CheckMeanWeights(mean_weights.host());
       EXPECT_TRUE(
           Close(rows.host(), LastRows(options, pointers, histories, memory), kOutputTolerance<T>));
     }
   }
 
  private:
+  // They are a distribution over what a row sees of its memory.
+  void CheckMeanWeights(const std::vector<float>& weights) {
+    for (int64_t row = 0; row < kRows; ++row) {
+      double sum = 0.0;
+      for (int64_t i = 0; i < kMemoryLength; ++i) {
+        const float weight = weights[row * kMemoryLength + i];
+        EXPECT_EQ(weight > 0.0f, i < kMemoryLengths[row / kBeams]);
+        sum += weight;
+      }
+      EXPECT_NEAR(sum, 1.0, 1e-5);
+    }
+  }
+
   // What the whole layer gives for the last position of each history.
   std::vector<T> LastRows(const LayerOptions& options, const std::vector<const float*>& weights,
                           const std::vector<std::vector<T>>& histories,

@@ -76,6 +76,14 @@ struct SentenceMemory {
   }
 };
 
+// Where the weights go that cross-attention gives the positions of the memory, averaged over the
+// heads: float32 [rows, length], zeros behind what a row sees, which is at most `length`. Nowhere
+// if data is null.
+struct MeanWeights {
+  float* data = nullptr;
+  int64_t length = 0;
+};
+
 // Continues the paths of beams that have been chosen by one position: row i is what row parents[i]
 // was, followed by slots[i]. new_slots[rows, old.max_length] and new_lengths[rows] must not be
 // old's memory: two tables take turns. The first step continues paths of length 0.
@@ -109,15 +117,18 @@ void CachedSelfAttention(const Gpu& gpu, const CachedAttentionShape& shape, cons
                          HeadSlots<T> keys, HeadSlots<T> values, T* out);
 
 // The same against a memory, to which nothing is written. Without any position out is zero. Cost:
-// as above; rows of a sentence should be neighbours, so that they find its memory in the caches.
+// as above, and with mean_weights heads * 4 bytes a position written and read; rows of a sentence
+// should be neighbours, so that they find its memory in the caches.
 template <typename T>
 void CachedCrossAttention(const Cpu& cpu, const CachedAttentionShape& shape,
                           const SentenceMemory& memory, HeadRows<const T> q,
-                          HeadSlots<const T> keys, HeadSlots<const T> values, T* out);
+                          HeadSlots<const T> keys, HeadSlots<const T> values, T* out,
+                          const MeanWeights& mean_weights = {});
 template <typename T>
 void CachedCrossAttention(const Gpu& gpu, const CachedAttentionShape& shape,
                           const SentenceMemory& memory, HeadRows<const T> q,
-                          HeadSlots<const T> keys, HeadSlots<const T> values, T* out);
+                          HeadSlots<const T> keys, HeadSlots<const T> values, T* out,
+                          const MeanWeights& mean_weights = {});
 
 }  // namespace tf_ls
 

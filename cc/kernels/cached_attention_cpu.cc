@@ -20,9 +20,11 @@ const T* const* Locate(const Paths& paths, int64_t row, int64_t head, HeadSlots<
   return vectors.data();
 }
 
+// `kept` gets the weights, unless it is null.
 template <typename T, typename Paths>
 void Attend(const CachedAttentionShape& shape, const Paths& paths, int64_t row, int64_t head,
-            HeadRows<const T> q, HeadSlots<const T> keys, HeadSlots<const T> values, T* out) {
+            HeadRows<const T> q, HeadSlots<const T> keys, HeadSlots<const T> values, T* out,
+            float* kept = nullptr) {
   const int64_t size = shape.head_size;
   const int64_t length = paths.Length(row);
   T* const to = out + row * shape.hidden_size() + head * size;
@@ -33,7 +35,7 @@ void Attend(const CachedAttentionShape& shape, const Paths& paths, int64_t row, 
   float* const query = ThreadBuffer<0>(size);
   row::Scale(ReadRow(q.data + row * q.stride + head * size, size, query),
              1.0f / std::sqrt(static_cast<float>(size)), size, query);
-  float* const weights = ThreadBuffer<1>(length);
+  float* const weights = kept != nullptr ? kept : ThreadBuffer<1>(length);
   row::Products(query, Locate(paths, row, head, keys), length, size, weights);
   row::Softmax(length, weights);
   float* const result = RowTarget(to, query);
@@ -54,6 +56,20 @@ void ForEachHead(const Cpu& cpu, const CachedAttentionShape& shape, const Paths&
                              for (int64_t task = begin; task < end; ++task)
                                body(task % shape.rows, task / shape.rows);
                            });
+}
+
+// From weights [rows, heads, mean.length].
+void AverageOverHeads(const CachedAttentionShape& shape, const SentenceMemory& memory,
+                      const float* weights, const MeanWeights& mean) {
+  const float share = 1.0f / static_cast<float>(shape.heads);
+  for (int64_t row = 0; row < shape.rows; ++row) {
+    float* const to = mean.data + row * mean.length;
+    std::fill(to, to + mean.length, 0.0f);
+    const int64_t seen = memory.Length(row);
+    for (int64_t head = 0; head < shape.heads; ++head) {
+      row::ScaleAdd(weights + (row * shape.heads + head) * mean.length, share, to, seen, to);
+    }
+  }
 }
 
 }  // namespace
@@ -88,10 +104,19 @@ void CachedSelfAttention(const Cpu& cpu, const CachedAttentionShape& shape, cons
 template <typename T>
 void CachedCrossAttention(const Cpu& cpu, const CachedAttentionShape& shape,
                           const SentenceMemory& memory, HeadRows<const T> q,
-                          HeadSlots<const T> keys, HeadSlots<const T> values, T* out) {
+                          HeadSlots<const T> keys, HeadSlots<const T> values, T* out,
+                          const MeanWeights& mean_weights) {
+  const ArenaScope scope(cpu.arena);
+  const int64_t length = mean_weights.length;
+  float* const weights = mean_weights.data == nullptr
+                             ? nullptr
+                             : cpu.arena->Allocate<float>(shape.rows * shape.heads * length);
   ForEachHead(cpu, shape, memory, [&](int64_t row, int64_t head) {
-    Attend<T>(shape, memory, row, head, q, keys, values, out);
+    float* const kept =
+        weights == nullptr ? nullptr : weights + (row * shape.heads + head) * length;
+    Attend<T>(shape, memory, row, head, q, keys, values, out, kept);
   });
+  if (weights != nullptr) AverageOverHeads(shape, memory, weights, mean_weights);
 }
 
 template void CachedSelfAttention(const Cpu&, const CachedAttentionShape&, const BeamPaths&,
@@ -104,9 +129,9 @@ template void CachedSelfAttention(const Cpu&, const CachedAttentionShape&, const
                                   HeadSlots<bfloat16>, bfloat16*);
 template void CachedCrossAttention(const Cpu&, const CachedAttentionShape&, const SentenceMemory&,
                                    HeadRows<const float>, HeadSlots<const float>,
-                                   HeadSlots<const float>, float*);
+                                   HeadSlots<const float>, float*, const MeanWeights&);
 template void CachedCrossAttention(const Cpu&, const CachedAttentionShape&, const SentenceMemory&,
                                    HeadRows<const bfloat16>, HeadSlots<const bfloat16>,
-                                   HeadSlots<const bfloat16>, bfloat16*);
+                                   HeadSlots<const bfloat16>, bfloat16*, const MeanWeights&);
 
 }  // namespace tf_ls

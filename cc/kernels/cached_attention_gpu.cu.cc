@@ -80,6 +80,13 @@ struct NothingNew {
   __device__ void Store(const SentenceMemory&, int64_t, int64_t, int) const {}
 };
 
+// What the weights of a row and head are made of, if anybody wants to know them.
+struct Softmaxes {
+  float* scores = nullptr;      // [rows, heads, length]
+  float2* top_total = nullptr;  // [rows, heads]: the largest score, the sum of exp(score - largest)
+  int64_t length = 0;
+};
+
 // A block for each row and head. A group of `lanes` lanes holds a vector, groups take positions in
 // turn, each with a softmax of its own, and these are merged in the end. A row and head whose path
 // is long is not cut into several blocks: 1024 positions of 64 half-precision numbers are 256 KB.
@@ -87,11 +94,12 @@ template <typename T, bool packed, int lanes, typename Paths, typename New>
 __global__ void __launch_bounds__(kThreads)
     Attend(const Paths paths, const New fresh, const HeadRows<const T> q,
            const HeadSlots<const T> keys, const HeadSlots<const T> values, const int size,
-           const float scale, const HeadRows<T> out) {
+           const float scale, const HeadRows<T> out, const Softmaxes softmaxes) {
   using Chunk = gpu::Chunk<T, packed, kCount>;
   constexpr int kGroups = kThreads / lanes;
   const int64_t row = blockIdx.x;
   const int64_t head = blockIdx.y;
+  const int64_t softmax = row * gridDim.y + head;
   const int column = static_cast<int>(threadIdx.x) % lanes * kCount;
   const int length = static_cast<int>(paths.Length(row));
   fresh.Store(paths, row, head, size);
@@ -131,6 +139,10 @@ __global__ void __launch_bounds__(kThreads)
       const float score = SumOverLanes<lanes>(share);
       scores[u] = there[u] ? score : -INFINITY;
       top = fmaxf(top, scores[u]);
+      if (softmaxes.scores != nullptr && column == 0 && there[u]) {
+        softmaxes.scores[softmax * softmaxes.length + start + u * kGroups + threadIdx.x / lanes] =
+            score;
+      }
     }
     sum.Raise(top);
 #pragma unroll
@@ -162,6 +174,25 @@ __global__ void __launch_bounds__(kThreads)
     }
     out.data[row * out.stride + head * size + i] =
         gpu::Narrow<T>(length > 0 ? value / total : 0.0f);
+    if (softmaxes.scores != nullptr && i == 0) {
+      softmaxes.top_total[softmax] = make_float2(top, total);
+    }
+  }
+}
+
+// A block for each row.
+__global__ void __launch_bounds__(kThreads)
+    AverageOverHeads(const SentenceMemory memory, const Softmaxes softmaxes, const int heads,
+                     float* mean) {
+  const int64_t row = blockIdx.x;
+  const int64_t seen = memory.Length(row);
+  for (int64_t i = threadIdx.x; i < softmaxes.length; i += kThreads) {
+    float sum = 0.0f;
+    for (int64_t softmax = row * heads; i < seen && softmax < (row + 1) * heads; ++softmax) {
+      const float2 top_total = softmaxes.top_total[softmax];
+      sum += expf(softmaxes.scores[softmax * softmaxes.length + i] - top_total.x) / top_total.y;
+    }
+    mean[row * softmaxes.length + i] = sum / static_cast<float>(heads);
   }
 }
 
@@ -199,7 +230,8 @@ void ForLanes(int64_t head_size, const Function& function) {
 
 template <typename T, typename Paths, typename New>
 void Run(const Gpu& gpu, const CachedAttentionShape& shape, const Paths& paths, const New& fresh,
-         HeadRows<const T> q, HeadSlots<const T> keys, HeadSlots<const T> values, T* out) {
+         HeadRows<const T> q, HeadSlots<const T> keys, HeadSlots<const T> values, T* out,
+         const Softmaxes& softmaxes = {}) {
   if (shape.rows == 0 || shape.hidden_size() == 0) return;
   const auto whole = [](HeadSlots<const T> slots) {
     return (slots.slot_stride | slots.head_stride | slots.position_stride) % kCount == 0;
@@ -212,7 +244,7 @@ void Run(const Gpu& gpu, const CachedAttentionShape& shape, const Paths& paths, 
   ForLanes(shape.head_size, [&](auto lanes) {
     const auto run = [&](auto packs) {
       Attend<T, decltype(packs)::value, decltype(lanes)::value><<<grid, kThreads, 0, gpu.stream>>>(
-          paths, fresh, q, keys, values, size, scale, {out, shape.hidden_size()});
+          paths, fresh, q, keys, values, size, scale, {out, shape.hidden_size()}, softmaxes);
     };
     packed ? run(std::true_type()) : run(std::false_type());
   });
@@ -242,8 +274,20 @@ void CachedSelfAttention(const Gpu& gpu, const CachedAttentionShape& shape, cons
 template <typename T>
 void CachedCrossAttention(const Gpu& gpu, const CachedAttentionShape& shape,
                           const SentenceMemory& memory, HeadRows<const T> q,
-                          HeadSlots<const T> keys, HeadSlots<const T> values, T* out) {
-  Run<T>(gpu, shape, memory, NothingNew(), q, keys, values, out);
+                          HeadSlots<const T> keys, HeadSlots<const T> values, T* out,
+                          const MeanWeights& mean_weights) {
+  if (mean_weights.data == nullptr) {
+    return Run<T>(gpu, shape, memory, NothingNew(), q, keys, values, out);
+  }
+  const ArenaScope scope(gpu.arena);
+  const int64_t count = shape.rows * shape.heads;
+  const Softmaxes softmaxes = {gpu.arena->Allocate<float>(count * mean_weights.length),
+                               gpu.arena->Allocate<float2>(count), mean_weights.length};
+  Run<T>(gpu, shape, memory, NothingNew(), q, keys, values, out, softmaxes);
+  if (shape.rows == 0 || mean_weights.length == 0) return;
+  AverageOverHeads<<<static_cast<unsigned>(shape.rows), kThreads, 0, gpu.stream>>>(
+      memory, softmaxes, static_cast<int>(shape.heads), mean_weights.data);
+  gpu::CheckLaunch();
 }
 
 template void CachedSelfAttention(const Gpu&, const CachedAttentionShape&, const BeamPaths&,
@@ -260,12 +304,12 @@ template void CachedSelfAttention(const Gpu&, const CachedAttentionShape&, const
                                   HeadSlots<bfloat16>, bfloat16*);
 template void CachedCrossAttention(const Gpu&, const CachedAttentionShape&, const SentenceMemory&,
                                    HeadRows<const float>, HeadSlots<const float>,
-                                   HeadSlots<const float>, float*);
+                                   HeadSlots<const float>, float*, const MeanWeights&);
 template void CachedCrossAttention(const Gpu&, const CachedAttentionShape&, const SentenceMemory&,
                                    HeadRows<const float16>, HeadSlots<const float16>,
-                                   HeadSlots<const float16>, float16*);
+                                   HeadSlots<const float16>, float16*, const MeanWeights&);
 template void CachedCrossAttention(const Gpu&, const CachedAttentionShape&, const SentenceMemory&,
                                    HeadRows<const bfloat16>, HeadSlots<const bfloat16>,
-                                   HeadSlots<const bfloat16>, bfloat16*);
+                                   HeadSlots<const bfloat16>, bfloat16*, const MeanWeights&);
 
 }  // namespace tf_ls

@@ -190,9 +190,37 @@ class CachedAttentionTest : public ::testing::Test {
       }
       return CachedAttentionTest::Expected(shape, row_lengths, q, seen_keys, seen_values);
     }
+
+    // [rows, mean_length]
+    std::vector<double> ExpectedMeanWeights(int64_t mean_length) const {
+      const int64_t n = shape.hidden_size();
+      std::vector<double> means(shape.rows * mean_length, 0.0);
+      for (int64_t row = 0; row < shape.rows; ++row) {
+        const int64_t sentence = sentence_of[row];
+        for (int64_t head = 0; head < shape.heads; ++head) {
+          std::vector<double> weights(lengths[sentence]);
+          double sum = 0.0;
+          for (int64_t i = 0; i < lengths[sentence]; ++i) {
+            double score = 0.0;
+            for (int64_t j = head * shape.head_size; j < (head + 1) * shape.head_size; ++j) {
+              score +=
+                  test::Value(q[row * n + j]) * test::Value(keys[(sentence * length + i) * n + j]);
+            }
+            weights[i] = std::exp(score / std::sqrt(static_cast<double>(shape.head_size)));
+            sum += weights[i];
+          }
+          for (int64_t i = 0; i < lengths[sentence]; ++i) {
+            means[row * mean_length + i] += weights[i] / sum / shape.heads;
+          }
+        }
+      }
+      return means;
+    }
   };
 
-  static std::vector<T> RunCross(const Memories& memories, int threads = 2) {
+  // Fills `mean_weights`, [rows, any length], if it is given.
+  static std::vector<T> RunCross(const Memories& memories, int threads = 2,
+                                 std::vector<float>* mean_weights = nullptr) {
     const typename Testing<Device>::Instance device(threads);
     const int64_t n = memories.shape.hidden_size();
     std::vector<T> kv;  // side by side
@@ -206,9 +234,16 @@ class CachedAttentionTest : public ::testing::Test {
     const auto part = [&](int64_t i) {
       return MemorySlots(memory.data() + i * n, memories.length, 2 * n, memories.shape.head_size);
     };
+    Numbers<float> means(mean_weights == nullptr ? std::vector<float>() : *mean_weights);
+    MeanWeights wanted;
+    if (mean_weights != nullptr) {
+      wanted.data = means.data();
+      if (memories.shape.rows > 0) wanted.length = mean_weights->size() / memories.shape.rows;
+    }
     CachedCrossAttention<T>(static_cast<const Device&>(device), memories.shape,
                             {sentence_of.data(), lengths.data()}, {q.data(), n}, part(0), part(1),
-                            out.data());
+                            out.data(), wanted);
+    if (mean_weights != nullptr) *mean_weights = means.host();
     return out.host();
   }
 
@@ -262,9 +297,26 @@ TYPED_TEST(CachedAttentionTest, GivesZerosWhereTheMemoryIsEmpty) {
   TestFixture::CheckCross({0, 1, 0}, {0, 3}, 2, 8);
 }
 
+TYPED_TEST(CachedAttentionTest, AveragesTheWeightsOfTheHeadsIfWanted) {
+  for (const int64_t heads : {1, 3, 8}) {
+    for (const int64_t head_size : {5, 64}) {
+      const typename TestFixture::Memories memories({3, 1, 1, 0, 3, 2}, {7, 130, 0, 64}, heads,
+                                                    head_size);
+      for (const int64_t length : {130, 133}) {
+        auto means = Unwritten<float>(memories.shape.rows * length);
+        const auto out = TestFixture::RunCross(memories, 2, &means);
+        EXPECT_TRUE(Close(means, memories.ExpectedMeanWeights(length)));
+        EXPECT_TRUE(Identical(out, TestFixture::RunCross(memories)));
+      }
+    }
+  }
+}
+
 TYPED_TEST(CachedAttentionTest, TakesNoRows) {
   const typename TestFixture::Memories memories({}, {3}, 2, 8);
   EXPECT_TRUE(TestFixture::RunCross(memories).empty());
+  std::vector<float> means;
+  EXPECT_TRUE(TestFixture::RunCross(memories, 2, &means).empty());
 }
 
 TYPED_TEST(CachedAttentionTest, DoesNotDependOnTheNumberOfThreads) {
