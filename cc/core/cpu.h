@@ -6,10 +6,14 @@
 
 namespace tf_ls {
 
+class PackedWeights;
+
 // The CPU as a device: kernels are overloaded on the device that they are handed.
 struct Cpu {
   Threads* threads;
   Arena* arena;
+  // Weights that are laid out for products already; others are where they are used.
+  const PackedWeights* packed_weights = nullptr;
 };
 
 }  // namespace tf_ls

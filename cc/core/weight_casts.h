@@ -7,10 +7,15 @@
 
 namespace tf_ls {
 
-// A float32 weight of a layer.
+// A float32 weight of a layer, stored [rows, columns]; a vector is one row.
 struct WeightPiece {
   const float* data;
-  int64_t count;
+  int64_t rows;
+  int64_t columns;
+  // Whether products map `columns` numbers to `rows` numbers, instead of the other way round.
+  bool transposed = false;
+
+  int64_t count() const { return rows * columns; }
 };
 
 // Copies of float32 weights in the type that a layer computes in, found by the weight's address. A

@@ -17,14 +17,13 @@ template <typename T>
 size_t PlaceCasts(const std::vector<WeightPiece>& weights, const void* memory, WeightCasts* casts) {
   BufferCutter cutter(const_cast<void*>(memory));  // which nobody writes to
   for (const WeightPiece& weight : weights) {
-    const T* const copy = cutter.Cut<T>(weight.count);
+    const T* const copy = cutter.Cut<T>(weight.count());
     if (memory != nullptr) casts->Add(weight.data, copy);
   }
   return cutter.used();
 }
 
-// Writes these copies, all in one launch. Cost: reads 4, writes sizeof(T) bytes a number. (The CPU
-// casts while it lays weights out for the product.)
+// Writes these copies, all in one launch. Cost: reads 4, writes sizeof(T) bytes a number.
 template <typename T>
 void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, void* memory);
 
@@ -41,7 +40,7 @@ const T* CastWeight(const Gpu& gpu, const float* weight, int64_t count) {
       if (known != nullptr) return static_cast<const T*>(known);
     }
     T* const copy = gpu.arena->Allocate<T>(count);
-    CastWeights<T>(gpu, {{weight, count}}, copy);
+    CastWeights<T>(gpu, {{weight, 1, count}}, copy);
     return copy;
   }
 }

@@ -52,9 +52,9 @@ void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, void* 
     for (int i = 0; i < all.pieces; ++i) {
       const WeightPiece& weight = weights[first + i];
       all.from[i] = weight.data;
-      all.to[i] = copies.Cut<T>(weight.count);
-      all.count[i] = weight.count;
-      all.first_block[i + 1] = all.first_block[i] + gpu::Blocks(weight.count, kChunk);
+      all.to[i] = copies.Cut<T>(weight.count());
+      all.count[i] = weight.count();
+      all.first_block[i + 1] = all.first_block[i] + gpu::Blocks(weight.count(), kChunk);
     }
     const int blocks = all.first_block[all.pieces];
     if (blocks == 0) continue;

@@ -37,8 +37,8 @@ int64_t LogitStride(const Gpu& gpu, int64_t count);
 // Writes a piece of the logits x * weights^T + bias of a few rows, in float32 whatever T is: who
 // ranks words by them must not see two as equal because they were rounded. x: [rows, hidden_size].
 //
-// Cost: 2 * rows * hidden_size * piece.count flops; reads the weights of the piece once. They are
-// prepared weights: on the CPU under the address of the piece's first, on the GPU as a whole.
+// Cost: 2 * rows * hidden_size * piece.count flops; reads the weights of the piece once, if they
+// are prepared weights; pieces of these begin at multiples of 256 words on the CPU.
 template <typename T>
 void Logits(const Cpu& cpu, const T* x, const OutputLayer& layer, const LogitPiece& piece);
 template <typename T>

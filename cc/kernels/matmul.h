@@ -24,9 +24,9 @@ struct Weight {
 // y[rows, outputs] = x[rows, inputs] * weight (+ bias[outputs]) (+ y, when accumulating).
 //
 // Cost: 2 * rows * inputs * outputs flops; reads x and the weight once a block of rows, writes y
-// once. oneDNN does the product: weights are cast to T and laid out for it once a call, rows are
-// shared out in blocks over the threads. Where the processor has no bfloat16 arithmetic, the
-// product is computed in float32.
+// once. oneDNN does the product: weights are cast to T and laid out for it once a call, unless
+// cpu.packed_weights has them, rows are shared out in blocks over the threads. Where the processor
+// has no bfloat16 arithmetic, the product is computed in float32.
 void MatMul(const Cpu& cpu, const float* x, int64_t rows, const Weight& weight, const float* bias,
             bool accumulate, float* y);
 void MatMul(const Cpu& cpu, const bfloat16* x, int64_t rows, const Weight& weight,

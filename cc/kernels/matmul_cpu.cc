@@ -4,6 +4,7 @@
 #include "cc/kernels/cast.h"
 #include "cc/kernels/matmul.h"
 #include "cc/kernels/onednn_matmul.h"
+#include "cc/kernels/packed_weights.h"
 
 namespace tf_ls {
 namespace {
@@ -89,6 +90,11 @@ template <typename T>
 void MatMulNative(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias,
                   bool accumulate, T* y) {
   if (rows == 0) return;
+  const PackedWeight* const packed = FindPacked(cpu, w, kDataType<T>);
+  if (packed != nullptr) {
+    return packed->Multiply(cpu, x, rows, 0, w.outputs, bias, accumulate, kDataType<T>, w.outputs,
+                            y);
+  }
   const ArenaScope scope(cpu.arena);
   if (rows <= kFewRows) {
     MatMulFewRows(cpu, x, rows, w, bias, accumulate, y);

@@ -27,7 +27,8 @@ void* Scratchpad(size_t bytes) {
 dnnl::matmul::primitive_desc Describe(const ProductShape& s) {
   const memory::desc a({s.m, s.k}, s.type, {s.a_row_stride, s.a_column_stride});
   const memory::desc b =
-      s.b_row_stride == 0 && s.b_column_stride == 0
+      s.any_rows ? Product::AnyRowsLayout(s)
+      : s.b_row_stride == 0 && s.b_column_stride == 0
           ? memory::desc({s.k, s.n}, s.type, memory::format_tag::any)
           : memory::desc({s.k, s.n}, s.type, {s.b_row_stride, s.b_column_stride});
   const memory::desc c({s.m, s.n}, s.c_type, {s.c_row_stride, 1});
@@ -79,6 +80,10 @@ std::shared_ptr<const Product> Product::Get(const ProductShape& shape) {
   const std::lock_guard<std::mutex> lock(*mutex);
   if (cache->size() >= kMaxProducts) cache->clear();
   return cache->emplace(key, std::move(product)).first->second;
+}
+
+memory::desc Product::AnyRowsLayout(const ProductShape& s) {
+  return Get({64, s.k, s.n, s.k, 1, 0, 0, s.n, s.type, s.type, false, false})->b_;
 }
 
 void Product::Pack(const float* b, int64_t row_stride, int64_t column_stride, void* packed) const {

@@ -43,16 +43,19 @@ inline int64_t ProductCycles(int64_t m, int64_t k, int64_t n) {
 struct ProductShape {
   int64_t m, k, n;
   int64_t a_row_stride, a_column_stride;
-  int64_t b_row_stride, b_column_stride;  // both 0: laid out as oneDNN likes it best
+  // Both 0: laid out as oneDNN likes it best, for this shape or, with any_rows, for few and many
+  // rows alike.
+  int64_t b_row_stride, b_column_stride;
   int64_t c_row_stride;
   dnnl::memory::data_type type;  // of A and B
   dnnl::memory::data_type c_type;
   bool bias;        // float32 [n]
   bool accumulate;  // C += A * B
+  bool any_rows = false;
 
   auto AsTuple() const {
     return std::make_tuple(m, k, n, a_row_stride, a_column_stride, b_row_stride, b_column_stride,
-                           c_row_stride, type, c_type, bias, accumulate);
+                           c_row_stride, type, c_type, bias, accumulate, any_rows);
   }
 };
 
@@ -63,6 +66,10 @@ class Product {
 
   // The compiled product of a shape, from a cache. Compiling takes up to some milliseconds.
   static std::shared_ptr<const Product> Get(const ProductShape& shape);
+
+  // The layout of B that products of its size with any_rows share: what 64 rows like best, which
+  // oneDNN was seen to choose for 1 to 128 rows alike.
+  static dnnl::memory::desc AnyRowsLayout(const ProductShape& shape);
 
   // Bytes of a weight in oneDNN's own layout.
   size_t packed_bytes() const { return b_.get_size(); }

@@ -130,7 +130,7 @@ class Benchmark {
           weights(device.pointers()),
           gradient(gradient_memory.mutable_pointers()) {
       for (size_t i = 0; i < weights.size(); ++i) {
-        pieces.push_back({weights[i], static_cast<int64_t>(host.tensors()[i].size())});
+        pieces.push_back({weights[i], 1, static_cast<int64_t>(host.tensors()[i].size())});
       }
     }
 

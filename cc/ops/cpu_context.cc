@@ -69,6 +69,38 @@ void DeviceContext<Cpu>::Finish() {
   unfinished_.clear();
 }
 
+template <typename T>
+size_t DeviceContext<Cpu>::PreparedBytes(const std::vector<WeightPiece>& weights,
+                                         WeightUse use) const {
+  return use == WeightUse::kLoop ? PlacePacked<T>(weights, nullptr, nullptr) : 0;
+}
+template size_t DeviceContext<Cpu>::PreparedBytes<float>(const std::vector<WeightPiece>&,
+                                                         WeightUse) const;
+template size_t DeviceContext<Cpu>::PreparedBytes<bfloat16>(const std::vector<WeightPiece>&,
+                                                            WeightUse) const;
+
+template <typename T>
+void DeviceContext<Cpu>::PrepareWeights(const std::vector<WeightPiece>& weights, void* memory,
+                                        WeightUse use) {
+  if (use != WeightUse::kLoop) return;
+  PackWeights<T>(cpu_, weights, memory);
+  UsePrepared<T>(weights, memory, use);
+}
+template void DeviceContext<Cpu>::PrepareWeights<float>(const std::vector<WeightPiece>&, void*,
+                                                        WeightUse);
+template void DeviceContext<Cpu>::PrepareWeights<bfloat16>(const std::vector<WeightPiece>&, void*,
+                                                           WeightUse);
+
+template <typename T>
+void DeviceContext<Cpu>::UsePrepared(const std::vector<WeightPiece>& weights, const void* memory,
+                                     WeightUse use) {
+  if (use == WeightUse::kLoop) PlacePacked<T>(weights, memory, &packed_weights_);
+}
+template void DeviceContext<Cpu>::UsePrepared<float>(const std::vector<WeightPiece>&, const void*,
+                                                     WeightUse);
+template void DeviceContext<Cpu>::UsePrepared<bfloat16>(const std::vector<WeightPiece>&,
+                                                        const void*, WeightUse);
+
 void DeviceContext<Cpu>::Copy(const void* from, size_t bytes, void* to) {
   threads_.ParallelFor(bytes, 1, [&](int64_t begin, int64_t end) {
     std::memcpy(static_cast<char*>(to) + begin, static_cast<const char*>(from) + begin,

@@ -7,6 +7,7 @@
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/kernels/packed_weights.h"
 #include "cc/ops/device_context.h"
 #include "tensorflow/core/framework/op_kernel.h"
 #include "tensorflow/core/platform/threadpool.h"
@@ -35,7 +36,9 @@ template <>
 class DeviceContext<Cpu> {
  public:
   DeviceContext(tensorflow::OpKernelContext* context, size_t expected_scratch_bytes)
-      : threads_(context), arena_(context, expected_scratch_bytes), cpu_{&threads_, &arena_} {}
+      : threads_(context),
+        arena_(context, expected_scratch_bytes),
+        cpu_{&threads_, &arena_, &packed_weights_} {}
 
   const Cpu& device() const { return cpu_; }
   size_t scratch_bytes() const { return arena_.most(); }
@@ -47,15 +50,17 @@ class DeviceContext<Cpu> {
   T* Write(tensorflow::Tensor* tensor);
   void Finish();
 
-  // Products lay their weights out themselves, and there is but one memory.
+  // Products of many rows lay their weights out themselves: only a loop's are prepared.
   template <typename T>
-  size_t PreparedBytes(const std::vector<WeightPiece>&) const {
-    return 0;
-  }
+  size_t PreparedBytes(const std::vector<WeightPiece>& weights,
+                       WeightUse use = WeightUse::kPass) const;
   template <typename T>
-  void PrepareWeights(const std::vector<WeightPiece>&, void*) {}
+  void PrepareWeights(const std::vector<WeightPiece>& weights, void* memory,
+                      WeightUse use = WeightUse::kPass);
   template <typename T>
-  void UsePrepared(const std::vector<WeightPiece>&, const void*) {}
+  void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory,
+                   WeightUse use = WeightUse::kPass);
+  // There is but one memory.
   void Bring(std::initializer_list<HostNumbers>) {}
   void Copy(const void* from, size_t bytes, void* to);
   void Clear(void* to, size_t bytes);
@@ -63,6 +68,7 @@ class DeviceContext<Cpu> {
  private:
   TensorFlowThreads threads_;
   TensorFlowArena arena_;
+  PackedWeights packed_weights_;
   const Cpu cpu_;
   std::vector<std::function<void()>> unfinished_;
 };

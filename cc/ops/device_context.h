@@ -20,9 +20,11 @@ namespace tf_ls {
 //   Float(tensor) the data of a tensor as float32; a cast copy if it is of another type
 //   Read<T>(tensor), Write<T>(&tensor)
 //                 its data as T, and where to write T for it; Finish() brings that there
-//   PreparedBytes<T>(weights), PrepareWeights<T>(weights, memory), UsePrepared<T>(weights, memory)
+//   PreparedBytes<T>(weights, use), PrepareWeights<T>(weights, memory, use),
+//   UsePrepared<T>(weights, memory, use)
 //                 the form in which products read float32 weights: how much memory it takes, and to
-//                 be called before them, to make it, or with memory where it was made before
+//                 be called before them, to make it, or with memory where it was made before; `use`
+//                 may be left out
 //   Bring(numbers)
 //                 makes pointers to host memory, of what an operation has checked there, point to
 //                 copies that kernels can read
@@ -30,6 +32,10 @@ namespace tf_ls {
 //                 within the device's memory
 template <typename Device>
 class DeviceContext;
+
+// What weights are prepared for: a forward pass and its gradient, or the steps of a loop, of which
+// there are so many that any preparation pays.
+enum class WeightUse { kPass, kLoop };
 
 // The type that layers compute in, for each of TensorFlow's types of activations.
 template <typename Device, typename TensorType>

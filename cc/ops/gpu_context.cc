@@ -66,34 +66,44 @@ void DeviceContext<Gpu>::Finish() {
 }
 
 template <typename T>
-size_t DeviceContext<Gpu>::PreparedBytes(const std::vector<WeightPiece>& weights) const {
+size_t DeviceContext<Gpu>::PreparedBytes(const std::vector<WeightPiece>& weights,
+                                         WeightUse /*use*/) const {
   if constexpr (std::is_same<T, float>::value) return 0;
   return PlaceCasts<T>(weights, nullptr, nullptr);
 }
-template size_t DeviceContext<Gpu>::PreparedBytes<float>(const std::vector<WeightPiece>&) const;
-template size_t DeviceContext<Gpu>::PreparedBytes<float16>(const std::vector<WeightPiece>&) const;
-template size_t DeviceContext<Gpu>::PreparedBytes<bfloat16>(const std::vector<WeightPiece>&) const;
+template size_t DeviceContext<Gpu>::PreparedBytes<float>(const std::vector<WeightPiece>&,
+                                                         WeightUse) const;
+template size_t DeviceContext<Gpu>::PreparedBytes<float16>(const std::vector<WeightPiece>&,
+                                                           WeightUse) const;
+template size_t DeviceContext<Gpu>::PreparedBytes<bfloat16>(const std::vector<WeightPiece>&,
+                                                            WeightUse) const;
 
 template <typename T>
-void DeviceContext<Gpu>::PrepareWeights(const std::vector<WeightPiece>& weights, void* memory) {
+void DeviceContext<Gpu>::PrepareWeights(const std::vector<WeightPiece>& weights, void* memory,
+                                        WeightUse /*use*/) {
   if constexpr (!std::is_same<T, float>::value) {
     CastWeights<T>(gpu_, weights, memory);
     UsePrepared<T>(weights, memory);
   }
 }
-template void DeviceContext<Gpu>::PrepareWeights<float>(const std::vector<WeightPiece>&, void*);
-template void DeviceContext<Gpu>::PrepareWeights<float16>(const std::vector<WeightPiece>&, void*);
-template void DeviceContext<Gpu>::PrepareWeights<bfloat16>(const std::vector<WeightPiece>&, void*);
+template void DeviceContext<Gpu>::PrepareWeights<float>(const std::vector<WeightPiece>&, void*,
+                                                        WeightUse);
+template void DeviceContext<Gpu>::PrepareWeights<float16>(const std::vector<WeightPiece>&, void*,
+                                                          WeightUse);
+template void DeviceContext<Gpu>::PrepareWeights<bfloat16>(const std::vector<WeightPiece>&, void*,
+                                                           WeightUse);
 
 template <typename T>
-void DeviceContext<Gpu>::UsePrepared(const std::vector<WeightPiece>& weights, const void* memory) {
+void DeviceContext<Gpu>::UsePrepared(const std::vector<WeightPiece>& weights, const void* memory,
+                                     WeightUse /*use*/) {
   if constexpr (!std::is_same<T, float>::value) PlaceCasts<T>(weights, memory, &weight_casts_);
 }
-template void DeviceContext<Gpu>::UsePrepared<float>(const std::vector<WeightPiece>&, const void*);
-template void DeviceContext<Gpu>::UsePrepared<float16>(const std::vector<WeightPiece>&,
-                                                       const void*);
+template void DeviceContext<Gpu>::UsePrepared<float>(const std::vector<WeightPiece>&, const void*,
+                                                     WeightUse);
+template void DeviceContext<Gpu>::UsePrepared<float16>(const std::vector<WeightPiece>&, const void*,
+                                                       WeightUse);
 template void DeviceContext<Gpu>::UsePrepared<bfloat16>(const std::vector<WeightPiece>&,
-                                                        const void*);
+                                                        const void*, WeightUse);
 
 // In one copy. From memory that is not pinned, which the driver reads before it returns: TensorFlow
 // may reuse a tensor's memory as soon as the operation ends.

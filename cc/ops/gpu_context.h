@@ -35,11 +35,14 @@ class DeviceContext<Gpu> {
   void Finish();
 
   template <typename T>
-  size_t PreparedBytes(const std::vector<WeightPiece>& weights) const;
+  size_t PreparedBytes(const std::vector<WeightPiece>& weights,
+                       WeightUse use = WeightUse::kPass) const;
   template <typename T>
-  void PrepareWeights(const std::vector<WeightPiece>& weights, void* memory);
+  void PrepareWeights(const std::vector<WeightPiece>& weights, void* memory,
+                      WeightUse use = WeightUse::kPass);
   template <typename T>
-  void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory);
+  void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory,
+                   WeightUse use = WeightUse::kPass);
   void Bring(std::initializer_list<HostNumbers> numbers);
   void Copy(const void* from, size_t bytes, void* to);
   void Clear(void* to, size_t bytes);

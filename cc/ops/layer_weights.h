@@ -20,7 +20,9 @@ class LayerWeights {
     TF_LS_RETURN_IF_ERROR(CheckWeights(inputs, options));
     for (const tensorflow::Tensor& input : inputs) {
       pointers_.push_back(device->Float(input));
-      pieces_.push_back({pointers_.back(), input.NumElements()});
+      const bool is_vector = input.dims() == 1;
+      pieces_.push_back(
+          {pointers_.back(), is_vector ? 1 : input.dim_size(0), input.dim_size(is_vector ? 0 : 1)});
     }
     return Status();
   }

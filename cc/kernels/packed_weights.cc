@@ -1,0 +1,134 @@
+#include "cc/kernels/packed_weights.h"
+
+#include <stdexcept>
+
+#include "cc/core/bfloat16.h"
+
+namespace tf_ls {
+namespace {
+
+using onednn::Product;
+using onednn::ProductCycles;
+using onednn::ProductShape;
+using DataType = dnnl::memory::data_type;
+
+// oneDNN lays out columns by 64 at most.
+constexpr int64_t kColumnUnit = 64;
+// Numbers of a slice: as few as are worth a task of their own.
+constexpr int64_t kSliceNumbers = 1 << 16;
+// Bytes of a weight that a core reads in a cycle, from memory.
+constexpr int64_t kBytesPerCycle = 4;
+
+int64_t SliceColumns(int64_t inputs) {
+  const int64_t columns = kSliceNumbers / std::max<int64_t>(1, inputs) / kColumnUnit * kColumnUnit;
+  return std::clamp(columns, kColumnUnit, PackedWeight::kMostColumns);
+}
+
+// As any product with the weight is, but for rows and results.
+ProductShape SliceShape(int64_t rows, int64_t inputs, int64_t columns, DataType type) {
+  ProductShape shape = {rows, inputs, columns, inputs, 1, 0, 0, columns, type, type, false, false};
+  shape.any_rows = true;
+  return shape;
+}
+
+// Calls function(weight, memory) for each matrix with its place behind `memory`; returns the bytes.
+template <typename Function>
+size_t ForEachMatrix(const std::vector<WeightPiece>& pieces, DataType type, void* memory,
+                     const Function& function) {
+  BufferCutter cutter(memory);
+  for (const WeightPiece& piece : pieces) {
+    if (piece.rows <= 1 || piece.columns == 0) continue;
+    const Weight stored = {piece.data, piece.rows, piece.columns};
+    const Weight weight = piece.transposed ? stored.Transposed() : stored;
+    const size_t bytes = PackedWeight(weight, type, nullptr).bytes();
+    function(PackedWeight(weight, type, cutter.Cut<unsigned char>(bytes)));
+  }
+  return cutter.used();
+}
+
+}  // namespace
+
+PackedWeight::PackedWeight(const Weight& weight, DataType type, void* memory)
+    : weight_(weight),
+      type_(type),
+      columns_(SliceColumns(weight.inputs)),
+      memory_(static_cast<unsigned char*>(memory)) {
+  const auto bytes = [&](int64_t slice) {
+    return Product::AnyRowsLayout(SliceShape(1, weight.inputs, Columns(slice), type)).get_size();
+  };
+  slice_bytes_ = AlignUp(std::max(bytes(0), bytes(slices() - 1)));
+}
+
+void PackedWeight::Pack(const Cpu& cpu) const {
+  const int64_t row_stride = weight_.transposed ? 1 : weight_.outputs;
+  const int64_t column_stride = weight_.transposed ? weight_.inputs : 1;
+  const int64_t cost = columns_ * weight_.inputs * sizeof(float) / kBytesPerCycle;
+  cpu.threads->ParallelFor(slices(), cost, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto product = Product::Get(SliceShape(1, weight_.inputs, Columns(i), type_));
+      product->Pack(weight_.data + i * columns_ * column_stride, row_stride, column_stride,
+                    Slice(i));
+    }
+  });
+}
+
+void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t first,
+                            int64_t count, const float* bias, bool accumulate, DataType y_type,
+                            int64_t y_stride, void* y) const {
+  if (rows == 0 || count == 0) return;
+  const int64_t first_slice = first / columns_;
+  const int64_t tasks = (count + columns_ - 1) / columns_;
+  if (first % columns_ != 0 || (count % columns_ != 0 && first + count != weight_.outputs)) {
+    throw std::logic_error("outputs of a packed weight come in whole slices");
+  }
+  const auto get = [&](int64_t block_rows, int64_t slice) {
+    ProductShape shape = SliceShape(block_rows, weight_.inputs, Columns(slice), type_);
+    shape.c_row_stride = y_stride;
+    shape.c_type = y_type;
+    shape.bias = bias != nullptr;
+    shape.accumulate = accumulate;
+    return Product::Get(shape);
+  };
+  const size_t x_size = dnnl::memory::data_type_size(type_);
+  const size_t y_size = dnnl::memory::data_type_size(y_type);
+  const auto run = [&](int64_t first_row, int64_t block_rows) {
+    const auto inner = get(block_rows, first_slice);
+    const auto last = get(block_rows, first_slice + tasks - 1);
+    const auto* const from =
+        static_cast<const unsigned char*>(x) + first_row * weight_.inputs * x_size;
+    auto* const to = static_cast<unsigned char*>(y) + first_row * y_stride * y_size;
+    const int64_t slice_cycles =
+        ProductCycles(block_rows, weight_.inputs, columns_) + slice_bytes_ / kBytesPerCycle;
+    cpu.threads->ParallelFor(tasks, slice_cycles, [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        const int64_t slice = first_slice + task;
+        const Product& product = task == tasks - 1 ? *last : *inner;
+        product.Run(from, Slice(slice), bias == nullptr ? nullptr : bias + slice * columns_,
+                    to + task * columns_ * y_size);
+      }
+    });
+  };
+  for (int64_t row = 0; row < rows; row += kMostRows) run(row, std::min(kMostRows, rows - row));
+}
+
+template <typename T>
+size_t PlacePacked(const std::vector<WeightPiece>& weights, const void* memory,
+                   PackedWeights* packed) {
+  return ForEachMatrix(weights, ProductType<T>(), const_cast<void*>(memory),
+                       [&](const PackedWeight& weight) {
+                         if (memory != nullptr) packed->Add(weight);
+                       });
+}
+
+template <typename T>
+void PackWeights(const Cpu& cpu, const std::vector<WeightPiece>& weights, void* memory) {
+  ForEachMatrix(weights, ProductType<T>(), memory,
+                [&](const PackedWeight& weight) { weight.Pack(cpu); });
+}
+
+template size_t PlacePacked<float>(const std::vector<WeightPiece>&, const void*, PackedWeights*);
+template size_t PlacePacked<bfloat16>(const std::vector<WeightPiece>&, const void*, PackedWeights*);
+template void PackWeights<float>(const Cpu&, const std::vector<WeightPiece>&, void*);
+template void PackWeights<bfloat16>(const Cpu&, const std::vector<WeightPiece>&, void*);
+
+}  // namespace tf_ls

@@ -1,0 +1,110 @@
+#ifndef TF_LS_CC_KERNELS_PACKED_WEIGHTS_H_
+#define TF_LS_CC_KERNELS_PACKED_WEIGHTS_H_
+
+#include <algorithm>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "cc/core/cpu.h"
+#include "cc/core/weight_casts.h"
+#include "cc/kernels/matmul.h"
+#include "cc/kernels/onednn_matmul.h"
+
+// Weights that are laid out once on the CPU, for what multiplies by them again and again: a
+// generation loop does so in every step, with one row or hundreds. (Training lays them out for each
+// product, since they change.)
+namespace tf_ls {
+
+// A weight in oneDNN's layout, the same for any number of rows, cut into slices of outputs that
+// threads share.
+class PackedWeight {
+ public:
+  using DataType = dnnl::memory::data_type;
+
+  // In `memory` of bytes(), which Pack fills; null to measure.
+  PackedWeight(const Weight& weight, DataType type, void* memory);
+
+  size_t bytes() const { return slice_bytes_ * slices(); }
+  // Cost: reads 4 bytes a number and writes 4 or 2.
+  void Pack(const Cpu& cpu) const;
+
+  // Whether `weight` in `type` is what is packed.
+  bool Is(const Weight& weight, DataType type) const {
+    return weight.data == weight_.data && weight.inputs == weight_.inputs &&
+           weight.outputs == weight_.outputs && weight.transposed == weight_.transposed &&
+           type == type_;
+  }
+
+  // Outputs `first` to first + count of y = x * weight (+ bias) (+ y), y[rows, count] of type
+  // y_type with rows `y_stride` numbers apart; the bias is that of all outputs. `first` is a
+  // multiple of kMostColumns, and so is `count` unless the outputs end there.
+  //
+  // Cost: reads the weight once for every kMostRows rows: a few rows take as long as that takes.
+  void Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t first, int64_t count,
+                const float* bias, bool accumulate, DataType y_type, int64_t y_stride,
+                void* y) const;
+
+  // Outputs of a slice at most.
+  static constexpr int64_t kMostColumns = 256;
+
+ private:
+  // Rows that are multiplied by a slice at once.
+  static constexpr int64_t kMostRows = 128;
+
+  int64_t slices() const { return (weight_.outputs + columns_ - 1) / columns_; }
+  int64_t Columns(int64_t slice) const {
+    return std::min(columns_, weight_.outputs - slice * columns_);
+  }
+  unsigned char* Slice(int64_t slice) const { return memory_ + slice * slice_bytes_; }
+
+  Weight weight_;
+  DataType type_;
+  int64_t columns_;  // of a slice, but for the last
+  size_t slice_bytes_;
+  unsigned char* memory_;
+};
+
+// Those of a model, found by their addresses. A model has some hundred.
+class PackedWeights {
+ public:
+  void Add(const PackedWeight& weight) { weights_.push_back(weight); }
+
+  // Null if there is none.
+  const PackedWeight* Find(const Weight& weight, dnnl::memory::data_type type) const {
+    for (const PackedWeight& packed : weights_) {
+      if (packed.Is(weight, type)) return &packed;
+    }
+    return nullptr;
+  }
+
+ private:
+  std::vector<PackedWeight> weights_;
+};
+
+// What cpu.packed_weights has of a weight; null if that is nothing.
+inline const PackedWeight* FindPacked(const Cpu& cpu, const Weight& weight,
+                                      dnnl::memory::data_type type) {
+  return cpu.packed_weights == nullptr ? nullptr : cpu.packed_weights->Find(weight, type);
+}
+
+// The type in which T is multiplied: float32, where the processor does not multiply bfloat16.
+template <typename T>
+dnnl::memory::data_type ProductType() {
+  return std::is_same<T, float>::value || !onednn::HasBfloat16() ? onednn::kDataType<float>
+                                                                 : onednn::kDataType<T>;
+}
+
+// How many bytes weights take that are packed for products of T, one after the other. In `memory`,
+// unless it is null, they are made known to `packed`. Vectors are left out.
+template <typename T>
+size_t PlacePacked(const std::vector<WeightPiece>& weights, const void* memory,
+                   PackedWeights* packed);
+
+// Packs them there.
+template <typename T>
+void PackWeights(const Cpu& cpu, const std::vector<WeightPiece>& weights, void* memory);
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_KERNELS_PACKED_WEIGHTS_H_
