@@ -7,6 +7,7 @@
 #include "cc/core/float16.h"
 #include "cc/core/philox.h"
 #include "cc/kernels/activation_kind.h"
+#include "cc/kernels/gumbel_noise.h"
 
 // What the CPU kernels do to one row of float32 numbers, compiled for several generations of
 // processors. All arithmetic between matrix products is float32, so that this is the only place
@@ -62,6 +63,21 @@ void SumsBelowTop(const float* x, int64_t n, float* top, float* exp_sum, float* 
 // The indices of the numbers that are larger than `bound`, in ascending order; returns their
 // number. indices: [n]; not only those returned may be written.
 int64_t IndicesAbove(const float* x, int64_t n, float bound, int32_t* indices);
+// The sum of the weights of numbers that are larger than `bound`, and how many there are. Within
+// 1,024 numbers in float32, beyond in double; no less for a lower bound.
+struct Amount {
+  int64_t count;
+  double sum;
+};
+Amount AmountAbove(const float* x, const float* weights, int64_t n, float bound);
+// y = exp((x - top) * factor); x and y may be the same.
+void ExpBelow(const float* x, float top, float factor, int64_t n, float* y);
+// The indices i, in ascending order, of which (x[i] - top) * factor + the noise of token `first` +
+// i may exceed `bound`: all that do, and few others. Returns their number. x is not above top;
+// first is a multiple of 4; indices: [n], not only those returned may be written.
+int64_t MayExceed(const Philox::RoundKeys& keys, const SampleCounter& counter, int64_t first,
+                  const float* x, int64_t n, float top, float factor, double bound,
+                  int32_t* indices);
 // y = scale * exp(x - top) - offset; x and y may be the same.
 void ScaledExpMinus(const float* x, float top, float scale, float offset, int64_t n, float* y);
 

@@ -124,6 +124,35 @@ TF_LS_INLINE void WeightedSumOf(const float* weights, const T* const* rows, int6
   }
 }
 
+// Philox' words of sixteen counters side by side: words[i][j] is word i of (first + j, c1, c2, c3).
+constexpr int kCounters = 16;
+TF_LS_INLINE void WordsOfCounters(const Philox::RoundKeys& keys, uint64_t first, uint32_t c1,
+                                  uint32_t c2, uint32_t c3, uint64_t words[4][kCounters]) {
+  // Each word is in the lower half of a 64-bit lane, where products fit.
+  constexpr int kVectors = 2;
+  typedef uint64_t Words __attribute__((vector_size(kCounters / kVectors * sizeof(uint64_t))));
+  constexpr uint64_t kLow = 0xffffffffu;
+  const Words lanes = {0, 1, 2, 3, 4, 5, 6, 7};
+  Words c[4][kVectors];
+  for (int v = 0; v < kVectors; ++v) {
+    c[0][v] = lanes + (first + v * kCounters / kVectors);
+    c[1][v] = Words{} + c1;
+    c[2][v] = Words{} + c2;
+    c[3][v] = Words{} + c3;
+  }
+  for (int round = 0; round < Philox::kRounds; ++round) {
+    for (int v = 0; v < kVectors; ++v) {
+      const Words product0 = c[0][v] * Philox::kMultiplier0;
+      const Words product1 = c[2][v] * Philox::kMultiplier1;
+      c[0][v] = (product1 >> 32) ^ c[1][v] ^ static_cast<uint64_t>(keys.words[round][0]);
+      c[1][v] = product1 & kLow;
+      c[2][v] = (product0 >> 32) ^ c[3][v] ^ static_cast<uint64_t>(keys.words[round][1]);
+      c[3][v] = product0 & kLow;
+    }
+  }
+  std::memcpy(words, c, sizeof(c));
+}
+
 }  // namespace
 
 TF_LS_MULTIVERSION void Products(const float* x, const float* const* rows, int64_t count, int64_t n,
@@ -294,6 +323,63 @@ TF_LS_MULTIVERSION int64_t IndicesAbove(const float* x, int64_t n, float bound, 
   return count;
 }
 
+TF_LS_MULTIVERSION Amount AmountAbove(const float* x, const float* weights, int64_t n,
+                                      float bound) {
+  constexpr int64_t kAtOnce = 1024;
+  Amount amount = {0, 0.0};
+  for (int64_t start = 0; start < n; start += kAtOnce) {
+    const int64_t end = start + kAtOnce < n ? start + kAtOnce : n;
+    int32_t count = 0;
+    float sum = 0.0f;
+#pragma omp simd reduction(+ : count, sum)
+    for (int64_t i = start; i < end; ++i) {
+      count += x[i] > bound ? 1 : 0;
+      sum += x[i] > bound ? weights[i] : 0.0f;
+    }
+    amount.count += count;
+    amount.sum += sum;
+  }
+  return amount;
+}
+
+TF_LS_MULTIVERSION void ExpBelow(const float* x, float top, float factor, int64_t n, float* y) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = Exp((x[i] - top) * factor);
+}
+
+TF_LS_MULTIVERSION int64_t MayExceed(const Philox::RoundKeys& keys, const SampleCounter& counter,
+                                     int64_t first, const float* x, int64_t n, float top,
+                                     float factor, double bound, int32_t* indices) {
+  constexpr int kAtOnce = 4 * kCounters;
+  const float least = BoundForFloats(bound);
+  int64_t count = 0;
+  for (int64_t start = 0; start < n; start += kAtOnce) {
+    uint64_t words[4][kCounters];
+    WordsOfCounters(keys, (first + start) / 4, counter.position, counter.sample, counter.sentence,
+                    words);
+    float uniform[kAtOnce];
+    for (int i = 0; i < kCounters; ++i) {
+      for (int word = 0; word < 4; ++word) {
+        uniform[4 * i + word] = LeastUniform(static_cast<uint32_t>(words[word][i]));
+      }
+    }
+    const int here = static_cast<int>(n - start < kAtOnce ? n - start : kAtOnce);
+    int32_t may[kAtOnce];
+    int32_t found = 0;
+#pragma omp simd reduction(| : found)
+    for (int i = 0; i < here; ++i) {
+      may[i] = uniform[i] <= Exp((x[start + i] - top) * factor - least) ? 1 : 0;
+      found |= may[i];
+    }
+    if (found == 0) continue;
+    for (int i = 0; i < here; ++i) {
+      indices[count] = static_cast<int32_t>(start + i);
+      count += may[i];
+    }
+  }
+  return count;
+}
+
 TF_LS_MULTIVERSION void ScaledExpMinus(const float* x, float top, float scale, float offset,
                                        int64_t n, float* y) {
 #pragma omp simd
@@ -360,39 +446,12 @@ TF_LS_MULTIVERSION void Adam(const AdamCoefficients& coefficients, const float* 
 
 TF_LS_MULTIVERSION void DropoutMask(const Dropout& dropout, uint32_t row, uint32_t lane, int64_t n,
                                     float* mask) {
-  // Sixteen counters side by side, each word of theirs in the lower half of a 64-bit lane, where
-  // products fit.
-  constexpr int kCounters = 16;
-  constexpr int kVectors = 2;
-  typedef uint64_t Words __attribute__((vector_size(kCounters / kVectors * sizeof(uint64_t))));
-  constexpr uint64_t kLow = 0xffffffffu;
-  const Words first = {0, 1, 2, 3, 4, 5, 6, 7};
+  const Philox::RoundKeys keys(dropout.seed);
   const uint32_t threshold = dropout.threshold();
   const float scale = dropout.scale();
   for (int64_t start = 0; start < n; start += 4 * kCounters) {
-    Words c[4][kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      c[0][v] = first + static_cast<uint64_t>(start / 4 + v * kCounters / kVectors);
-      c[1][v] = Words{} + row;
-      c[2][v] = Words{} + lane;
-      c[3][v] = Words{} + static_cast<uint64_t>(dropout.site);
-    }
-    uint32_t key0 = static_cast<uint32_t>(dropout.seed);
-    uint32_t key1 = static_cast<uint32_t>(dropout.seed >> 32);
-    for (int round = 0; round < Philox::kRounds; ++round) {
-      for (int v = 0; v < kVectors; ++v) {
-        const Words product0 = c[0][v] * Philox::kMultiplier0;
-        const Words product1 = c[2][v] * Philox::kMultiplier1;
-        c[0][v] = (product1 >> 32) ^ c[1][v] ^ static_cast<uint64_t>(key0);
-        c[1][v] = product1 & kLow;
-        c[2][v] = (product0 >> 32) ^ c[3][v] ^ static_cast<uint64_t>(key1);
-        c[3][v] = product0 & kLow;
-      }
-      key0 += Philox::kWeyl0;
-      key1 += Philox::kWeyl1;
-    }
     uint64_t words[4][kCounters];
-    std::memcpy(words, c, sizeof(words));
+    WordsOfCounters(keys, start / 4, row, lane, static_cast<uint32_t>(dropout.site), words);
     float values[4 * kCounters];
     for (int i = 0; i < kCounters; ++i) {
       for (int word = 0; word < 4; ++word)

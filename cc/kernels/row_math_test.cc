@@ -393,6 +393,84 @@ TEST(IndicesAboveTest, AreThoseOfLargerNumbers) {
   }
 }
 
+TEST(AmountAboveTest, CountsAndSumsUp) {
+  for (const int64_t n : {1, 7, 64, 1024, 1025, 5000}) {
+    const auto x = Random<float>(n, 15);
+    const auto weights = Map(Random<float>(n, 16), [](double v) { return v + 1.0; });
+    const auto narrow = test::Convert<float>(weights);
+    for (const float bound : {-kInfinity, -0.5f, x[n / 2], 0.9f, 2.0f}) {
+      int64_t count = 0;
+      double sum = 0.0;
+      for (int64_t i = 0; i < n; ++i) {
+        if (!(x[i] > bound)) continue;
+        ++count;
+        sum += narrow[i];
+      }
+      const Amount amount = AmountAbove(x.data(), narrow.data(), n, bound);
+      EXPECT_EQ(amount.count, count);
+      EXPECT_NEAR(amount.sum, sum, 1e-6 * sum);
+    }
+  }
+}
+
+TEST(AmountAboveTest, LeavesMinusInfinityOut) {
+  const std::vector<float> x = {-kInfinity, 1.0f, -kInfinity}, weights = {5.0f, 2.0f, 5.0f};
+  const Amount amount = AmountAbove(x.data(), weights.data(), 3, -kInfinity);
+  EXPECT_EQ(amount.count, 1);
+  EXPECT_EQ(amount.sum, 2.0);
+}
+
+TEST(ExpBelowTest, AgreesWithTheFormula) {
+  for (const int64_t n : Lengths()) {
+    const auto x = Random<float>(n, 24, 10.0);
+    const auto expected = Map(x, [](double v) { return std::exp((v - 10.0) * 0.7f); });
+    auto y = Unwritten<float>(n);
+    ExpBelow(x.data(), 10.0f, 0.7f, n, y.data());
+    EXPECT_TRUE(Close(y, expected));
+    auto in_place = x;
+    ExpBelow(in_place.data(), 10.0f, 0.7f, n, in_place.data());
+    EXPECT_TRUE(Identical(in_place, y));
+  }
+}
+
+TEST(MayExceedTest, MissesNoneAndFindsFewOthers) {
+  const Philox::RoundKeys keys(99);
+  const SampleCounter counter = {1, 2, 3};
+  int64_t found = 0, exceed = 0, all = 0;
+  for (const int64_t n : {1, 7, 64, 67, 1000, 30000}) {
+    for (const int64_t first : {int64_t{0}, int64_t{4}, int64_t{250000}}) {
+      auto x = Random<float>(n, 24, 10.0);
+      x[n / 2] = -kInfinity;
+      for (const double bound : {-20.0, -3.0, 1.0, 8.0}) {
+        std::vector<int32_t> indices(n);
+        indices.resize(
+            MayExceed(keys, counter, first, x.data(), n, 10.0f, 0.7f, bound, indices.data()));
+        EXPECT_TRUE(std::is_sorted(indices.begin(), indices.end()));
+        const auto at_most = [&](int64_t i) {
+          return (x[i] - 10.0) * 0.7f + GumbelNoise(keys, counter, first + i) <= bound;
+        };
+        for (int64_t i = 0; i < n; ++i) {
+          if (at_most(i)) continue;
+          ++exceed;
+          EXPECT_TRUE(std::binary_search(indices.begin(), indices.end(), i)) << i << " of " << n;
+        }
+        found += indices.size();
+        all += n;
+      }
+    }
+  }
+  EXPECT_LT(found - exceed, (all - exceed) / 10);
+}
+
+TEST(MayExceedTest, FindsAllNumbersWithoutABound) {
+  std::vector<float> x = Random<float>(100, 24, 10.0);
+  x[5] = -kInfinity;
+  std::vector<int32_t> indices(100);
+  EXPECT_EQ(MayExceed(Philox::RoundKeys(1), {0, 0, 0}, 0, x.data(), 100, 10.0f, 0.7f, -kInfinity,
+                      indices.data()),
+            99);
+}
+
 TEST(ScaledExpMinusTest, AgreesWithTheFormula) {
   for (const int64_t n : Lengths()) {
     const auto x = Random<float>(n, 24, 10.0);
