@@ -2,6 +2,7 @@
 #include <type_traits>
 
 #include "cc/kernels/gpu_logit_row.cu.h"
+#include "cc/kernels/gpu_word.cu.h"
 #include "cc/kernels/log_add_exp.h"
 #include "cc/kernels/top_k.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 using gpu::kAllLanes;
 using gpu::kWarp;
+using gpu::Word;
 
 constexpr int kThreads = 512;
 constexpr int kWarps = kThreads / kWarp;
@@ -18,22 +20,6 @@ constexpr int kPacks = 4;  // that are read at the same time
 constexpr int kTile = kPacks * kPack * kThreads;
 constexpr int kCapacity = 4096;
 constexpr int kNoRoom = kCapacity - kPack * kThreads;
-
-// A logit and its id as one number, the larger the better; 0 for none. No two of a row are equal.
-using Word = unsigned long long;
-
-__device__ Word MakeWord(float logit, int id) {
-  const uint32_t bits = __float_as_uint(logit + 0.0f);  // 0 for -0
-  const uint32_t ordered = bits ^ (bits >> 31 != 0 ? 0xffffffffu : 0x80000000u);
-  return (Word{ordered} << 32) | (0xffffffffu - static_cast<uint32_t>(id));
-}
-__device__ float LogitOf(Word word) {
-  const auto ordered = static_cast<uint32_t>(word >> 32);
-  return __uint_as_float(ordered >> 31 != 0 ? ordered ^ 0x80000000u : ~ordered);
-}
-__device__ int IdOf(Word word) {
-  return static_cast<int>(0xffffffffu - static_cast<uint32_t>(word));
-}
 
 // The n-th best of a warp's words, 0 if there are not as many.
 __device__ Word NthOfWarp(Word mine, int n) {
@@ -108,7 +94,7 @@ __global__ void __launch_bounds__(kThreads) Select(const LogitColumns columns, c
   if (thread == 0) candidates.count = 0;
   __syncthreads();
   if (!are_first && thread < k && best_ids[thread] >= 0) {
-    candidates.Add(MakeWord(best_logits[thread], best_ids[thread]));
+    candidates.Add(gpu::MakeWord(best_logits[thread], best_ids[thread]));
   }
   Word bound = candidates.Drop(k);
   gpu::LogitSums sums(/*label_logit=*/0.0f);
@@ -128,7 +114,7 @@ __global__ void __launch_bounds__(kThreads) Select(const LogitColumns columns, c
     }
     const auto word = [&](int p, int i) {
       const int at = column(p) + i;
-      return at < n ? MakeWord(tile[p][i], static_cast<int>(columns.first) + at) : 0;
+      return at < n ? gpu::MakeWord(tile[p][i], static_cast<int>(columns.first) + at) : 0;
     };
     Word most = 0;
 #pragma unroll
@@ -158,17 +144,15 @@ __global__ void __launch_bounds__(kThreads) Select(const LogitColumns columns, c
     bad = isnan(log_sum) || (are_last && log_sum == -INFINITY);
     if (bad) {
       log_sum = NAN;
-      // -1 is the largest number without a sign.
-      atomicMin(reinterpret_cast<unsigned long long*>(words.bad_row),
-                static_cast<unsigned long long>(row));
+      gpu::TellOfBadRow(row, words.bad_row);
     }
     words.log_sums[row] = log_sum;
   }
   __syncthreads();
   if (thread < k) {
     const bool there = !bad && thread < candidates.count;
-    best_logits[thread] = bad ? NAN : there ? LogitOf(candidates.words[thread]) : -INFINITY;
-    best_ids[thread] = there ? IdOf(candidates.words[thread]) : -1;
+    best_logits[thread] = bad ? NAN : there ? gpu::LogitOf(candidates.words[thread]) : -INFINITY;
+    best_ids[thread] = there ? gpu::IdOf(candidates.words[thread]) : -1;
   }
 }
 
