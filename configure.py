@@ -5,14 +5,16 @@
 
 TensorFlow is asked for its own flags, in a clean subprocess of the Python that has it. oneDNN comes
 from the wheels onednn-cpu-gomp and onednn-devel-cpu-gomp, GoogleTest (for `bazel test` only) from
-the system. The result, .tf_ls_configure.bazelrc, is imported by .bazelrc.
+the system. SentencePiece's source distribution is downloaded with pip, once for all checkouts. The
+result, .tf_ls_configure.bazelrc, is imported by .bazelrc.
 
 Environment variables that override what is found:
-    TF_LS_PYTHON       the Python whose TensorFlow is built against
-    TF_LS_BAZEL        the bazel or bazelisk to use
-    TF_LS_ONEDNN       folder with include/dnnl.h and lib/libdnnl.so.3
-    TF_LS_CUDA         folder of a CUDA toolkit; empty: build for CPUs only
-    TF_LS_OUTPUT_BASE  where Bazel keeps what it has built
+    TF_LS_PYTHON         the Python whose TensorFlow is built against
+    TF_LS_BAZEL          the bazel or bazelisk to use
+    TF_LS_ONEDNN         folder with include/dnnl.h and lib/libdnnl.so.3
+    TF_LS_SENTENCEPIECE  the source distribution of SentencePiece, for machines without a network
+    TF_LS_CUDA           folder of a CUDA toolkit; empty: build for CPUs only
+    TF_LS_OUTPUT_BASE    where Bazel keeps what it has built
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
+import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Optional
@@ -37,6 +41,9 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 9), (3, 12)
 OLDEST_TENSORFLOW, NEWEST_TENSORFLOW = (2, 12), (2, 21)
 OLDEST_TENSORFLOW_FOR_GPU = (2, 18)  # the first with cuDNN 9
 NEWEST_BAZEL = 7
+# The last source distribution that brings the libraries along that it needs.
+SENTENCEPIECE_VERSION = "0.2.1"
+SENTENCEPIECE_SHA256 = "8138cec27c2f2282f4a34d9a016e3374cd40e5c6e9cb335063db66a0a3b71fad"
 
 # Distributions that contain the module `tensorflow`.
 TENSORFLOW_DISTRIBUTIONS = ("tensorflow", "tensorflow-cpu", "tensorflow-gpu", "intel-tensorflow")
@@ -272,6 +279,76 @@ def _onednn_files_of_this_process() -> list[Path]:
     return files
 
 
+def find_sentencepiece(python: str) -> str:
+    """The folder of SentencePiece's C++ sources, which is made at the first call.
+
+    They are of the source distribution that TF_LS_SENTENCEPIECE names, or that pip downloads.
+    """
+    sources = cache_folder() / f"sentencepiece-{SENTENCEPIECE_VERSION}"
+    if not sources.exists():
+        sources.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=sources.parent) as name:
+            folder = Path(name)
+            named = os.environ.get("TF_LS_SENTENCEPIECE")
+            archive = Path(named) if named else _download_sentencepiece(python, folder)
+            _unpack_sentencepiece(archive, folder)
+            # All at once: another build may be looking.
+            try:
+                (folder / sources.name / "sentencepiece").rename(sources)
+            except OSError:
+                if not sources.exists():
+                    raise
+    return str(sources)
+
+
+def _download_sentencepiece(python: str, folder: Path) -> Path:
+    requirement = folder / "requirement.txt"
+    requirement.write_text(
+        f"sentencepiece=={SENTENCEPIECE_VERSION} --hash=sha256:{SENTENCEPIECE_SHA256}\n"
+    )
+    command = [python, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
+    command += ["--no-deps", "--no-binary=sentencepiece", "--require-hashes"]
+    command += [f"--requirement={requirement}", f"--dest={folder}"]
+    # What says where packages come from is not part of pip's build isolation.
+    settings = {
+        name: value
+        for name, value in os.environ.items()
+        if name.startswith("PIP_") and not name.endswith("_TRACKER")
+    }
+    result = subprocess.run(
+        command,
+        env={**clean_environment(), **settings},
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    archives = list(folder.glob("*.tar.gz"))
+    if result.returncode != 0 or not archives:
+        raise ConfigurationError(
+            f"pip could not download SentencePiece's source distribution: get {_SENTENCEPIECE_FILE}"
+            " from PyPI and name it in TF_LS_SENTENCEPIECE. pip says:\n" + result.stderr[-2000:]
+        )
+    return archives[0]
+
+
+_SENTENCEPIECE_FILE = f"sentencepiece-{SENTENCEPIECE_VERSION}.tar.gz"
+
+
+def _unpack_sentencepiece(archive: Path, folder: Path) -> None:
+    try:
+        content = archive.read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"TF_LS_SENTENCEPIECE={archive}: {error.strerror}.") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != SENTENCEPIECE_SHA256:
+        raise ConfigurationError(
+            f"{archive} is not {_SENTENCEPIECE_FILE} of PyPI: its SHA-256 must be"
+            f" {SENTENCEPIECE_SHA256}, but it is {digest}."
+        )
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder)
+
+
 def find_cuda(tensorflow: TensorFlow) -> Optional[Cuda]:
     """The toolkit of TF_LS_CUDA, of nvcc on the path, or in its usual place.
 
@@ -361,12 +438,22 @@ def output_base(tensorflow: TensorFlow) -> Path:
     """
     if os.environ.get("TF_LS_OUTPUT_BASE"):
         return Path(os.environ["TF_LS_OUTPUT_BASE"]).resolve()
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     checkout = hashlib.sha256(str(WORKSPACE).encode()).hexdigest()[:12]
-    return cache / "tf_ls" / "bazel" / f"{checkout}-tf{_dotted(tensorflow.minor)}"
+    return cache_folder() / "bazel" / f"{checkout}-tf{_dotted(tensorflow.minor)}"
 
 
-def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, cuda: Optional[Cuda], bazel: Bazel) -> str:
+def cache_folder() -> Path:
+    """What can be made again, and is shared by checkouts."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tf_ls"
+
+
+def bazelrc(
+    tensorflow: TensorFlow,
+    onednn: OneDnn,
+    sentencepiece: str,
+    cuda: Optional[Cuda],
+    bazel: Bazel,
+) -> str:
     """The text of the generated configuration."""
     variables = {
         "TF_LS_TENSORFLOW_INCLUDE": tensorflow.include,
@@ -374,6 +461,7 @@ def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, cuda: Optional[Cuda], bazel:
         "TF_LS_TENSORFLOW_VERSION": tensorflow.version,
         "TF_LS_ONEDNN_INCLUDE": onednn.include,
         "TF_LS_ONEDNN_LIBRARY": onednn.library,
+        "TF_LS_SENTENCEPIECE_SOURCES": sentencepiece,
         **find_gtest(),
     }
     if cuda:
@@ -396,8 +484,8 @@ def bazelrc(tensorflow: TensorFlow, onednn: OneDnn, cuda: Optional[Cuda], bazel:
 
 def find_all(
     python: Optional[str] = None,
-) -> tuple[TensorFlow, OneDnn, Optional[Cuda], Bazel]:
-    """What the build needs.
+) -> tuple[TensorFlow, OneDnn, str, Optional[Cuda], Bazel]:
+    """What the build needs; the string is the folder of SentencePiece's sources.
 
     Raises:
         ConfigurationError: if something is missing or does not fit.
@@ -412,14 +500,25 @@ def find_all(
         )
     bazel = find_bazel()
     tensorflow = find_tensorflow(python or find_python())
-    return tensorflow, find_onednn(tensorflow.python), find_cuda(tensorflow), bazel
+    return (
+        tensorflow,
+        find_onednn(tensorflow.python),
+        find_sentencepiece(tensorflow.python),
+        find_cuda(tensorflow),
+        bazel,
+    )
 
 
 def write_bazelrc(
-    output: Path, tensorflow: TensorFlow, onednn: OneDnn, cuda: Optional[Cuda], bazel: Bazel
+    output: Path,
+    tensorflow: TensorFlow,
+    onednn: OneDnn,
+    sentencepiece: str,
+    cuda: Optional[Cuda],
+    bazel: Bazel,
 ) -> None:
     """Writes the generated configuration, unless it is there already."""
-    text = bazelrc(tensorflow, onednn, cuda, bazel)
+    text = bazelrc(tensorflow, onednn, sentencepiece, cuda, bazel)
     output.parent.mkdir(parents=True, exist_ok=True)
     if not output.exists() or output.read_text() != text:
         output.write_text(text)
@@ -431,18 +530,18 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=DEFAULT_OUTPUT, help="file to write")
     arguments = parser.parse_args()
     try:
-        tensorflow, onednn, cuda, bazel = find_all(arguments.python)
+        tensorflow, onednn, sentencepiece, cuda, bazel = find_all(arguments.python)
     except ConfigurationError as error:
         sys.exit(f"configure.py: {error}")
-    write_bazelrc(arguments.output, tensorflow, onednn, cuda, bazel)
-    print(f"TensorFlow  {tensorflow.version} ({tensorflow.distribution}) of {tensorflow.python}")
-    print(f"oneDNN      {onednn.library}")
-    print(f"CUDA        {cuda.root if cuda else 'none: for CPUs only'}")
-    print(f"Bazel       {bazel.path}{' (Debian)' if bazel.is_debian else ''}")
-    print(
-        f"GoogleTest  {find_gtest().get('TF_LS_GTEST_LIBRARY', 'not found (only for bazel test)')}"
-    )
-    print(f"Written     {arguments.output}")
+    write_bazelrc(arguments.output, tensorflow, onednn, sentencepiece, cuda, bazel)
+    print(f"TensorFlow     {tensorflow.version} ({tensorflow.distribution}) of {tensorflow.python}")
+    print(f"oneDNN         {onednn.library}")
+    print(f"SentencePiece  {sentencepiece}")
+    print(f"CUDA           {cuda.root if cuda else 'none: for CPUs only'}")
+    print(f"Bazel          {bazel.path}{' (Debian)' if bazel.is_debian else ''}")
+    gtest = find_gtest().get("TF_LS_GTEST_LIBRARY", "not found (only for bazel test)")
+    print(f"GoogleTest     {gtest}")
+    print(f"Written        {arguments.output}")
 
 
 if __name__ == "__main__":

@@ -46,11 +46,11 @@ def _fail(error: configure.ConfigurationError) -> None:
 def build_library(package: Path) -> None:
     """Builds the operation library and puts it, with oneDNN, into the folder `package`."""
     try:
-        tensorflow, onednn, cuda, bazel = configure.find_all()
+        tensorflow, onednn, sentencepiece, cuda, bazel = configure.find_all()
     except configure.ConfigurationError as error:
         _fail(error)
     rc = ROOT / "build" / f"tf{tensorflow.minor[0]}.{tensorflow.minor[1]}.bazelrc"
-    configure.write_bazelrc(rc, tensorflow, onednn, cuda, bazel)
+    configure.write_bazelrc(rc, tensorflow, onednn, sentencepiece, cuda, bazel)
     command = [bazel.path, f"--bazelrc={rc}"]
     environment = configure.clean_environment()
     print(f"Building {LIBRARY_TARGET} for TensorFlow {tensorflow.version}", flush=True)
@@ -75,6 +75,10 @@ def build_library(package: Path) -> None:
     notices = Path(onednn.library).parent.parent / "share/doc/onednn/THIRD-PARTY-PROGRAMS"
     if notices.exists():
         _replace(notices, package / "libdnnl.THIRD-PARTY-PROGRAMS")
+    licenses = sorted(Path(sentencepiece).rglob("LICENSE"))
+    (package / "sentencepiece.LICENSES").write_text(
+        "\n".join(f"{file.parent.name}\n\n{file.read_text()}" for file in licenses)
+    )
     (package / "_build_info.py").write_text(_BUILD_INFO.format(tensorflow=tensorflow))
 
 

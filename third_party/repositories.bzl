@@ -15,6 +15,7 @@ _VARIABLES = [
     "TF_LS_GTEST_INCLUDE",
     "TF_LS_GTEST_LIBRARY",
     "TF_LS_GTEST_MAIN_LIBRARY",
+    "TF_LS_SENTENCEPIECE_SOURCES",
 ]
 
 def _installed_package_impl(repository_ctx):
@@ -40,7 +41,7 @@ _installed_package = repository_rule(
 )
 
 def installed_repositories():
-    """Declares @local_tensorflow, @onednn, @cuda and @gtest."""
+    """Declares @local_tensorflow, @onednn, @sentencepiece, @cuda and @gtest."""
     _installed_package(
         name = "local_tensorflow",
         build_file = "//third_party/local_tensorflow:BUILD.tpl",
@@ -58,6 +59,12 @@ def installed_repositories():
             "TF_LS_ONEDNN_INCLUDE": "include",
             "TF_LS_ONEDNN_LIBRARY": "libdnnl.so.3",
         },
+    )
+    _installed_package(
+        name = "sentencepiece",
+        build_file = "//third_party/sentencepiece:BUILD.tpl",
+        how_to_get = "SentencePiece is not configured: run `python configure.py`.",
+        links = {"TF_LS_SENTENCEPIECE_SOURCES": "sentencepiece"},
     )
     _installed_package(
         name = "cuda",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -135,24 +137,92 @@ def onednn():
     return configure.OneDnn("/dnnl/include", "/dnnl/lib/libdnnl.so.3")
 
 
+SENTENCEPIECE = "/cache/sentencepiece"
+
+
 def test_bazelrc_of_debian_overrides_repositories(tensorflow, onednn):
-    text = configure.bazelrc(tensorflow, onednn, None, configure.Bazel("/usr/bin/bazel", None))
+    text = configure.bazelrc(
+        tensorflow, onednn, SENTENCEPIECE, None, configure.Bazel("/usr/bin/bazel", None)
+    )
     assert "--override_repository=rules_cc=" in text
     assert "bzlmod" not in text
 
 
 @pytest.mark.parametrize("version", [(6, 5), (7, 4)])
 def test_bazelrc_of_others_overrides_nothing(tensorflow, onednn, version):
-    text = configure.bazelrc(tensorflow, onednn, None, configure.Bazel("bazelisk", version))
+    text = configure.bazelrc(
+        tensorflow, onednn, SENTENCEPIECE, None, configure.Bazel("bazelisk", version)
+    )
     assert "--override_repository" not in text
     assert "common --noenable_bzlmod" in text
     assert 'TF_LS_TENSORFLOW_INCLUDE="/tf/include"' in text
+    assert f'TF_LS_SENTENCEPIECE_SOURCES="{SENTENCEPIECE}"' in text
 
 
 def test_bazelrc_old_abi(tensorflow, onednn):
     old = configure.dataclasses.replace(tensorflow, cxx11_abi=0)
-    text = configure.bazelrc(old, onednn, None, configure.Bazel("bazel", (6, 5)))
+    text = configure.bazelrc(old, onednn, SENTENCEPIECE, None, configure.Bazel("bazel", (6, 5)))
     assert "build --cxxopt=-D_GLIBCXX_USE_CXX11_ABI=0" in text
+
+
+@pytest.fixture
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("TF_LS_SENTENCEPIECE", raising=False)
+
+
+@pytest.fixture
+def source_distribution(tmp_path, monkeypatch):
+    """A small archive that passes for SentencePiece's."""
+    folder = tmp_path / f"sentencepiece-{configure.SENTENCEPIECE_VERSION}"
+    (folder / "sentencepiece/src").mkdir(parents=True)
+    (folder / "sentencepiece/src/util.cc").write_text("// C++\n")
+    archive = tmp_path / f"{folder.name}.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder, folder.name)
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(configure, "SENTENCEPIECE_SHA256", digest)
+    return archive
+
+
+def test_sentencepiece_is_downloaded_once(empty_cache, source_distribution, tmp_path):
+    calls = tmp_path / "calls"
+    python = script(
+        tmp_path / "python",
+        f"""echo "$*" >> {calls}
+for argument; do case $argument in --dest=*) cp {source_distribution} ${{argument#*=}};; esac; done
+""",
+    )
+    sources = configure.find_sentencepiece(python)
+    assert (Path(sources) / "src/util.cc").exists()
+    assert configure.find_sentencepiece(python) == sources
+    (call,) = calls.read_text().splitlines()
+    assert call.startswith("-m pip download")
+    assert "--require-hashes" in call
+
+
+def test_sentencepiece_that_is_named(empty_cache, source_distribution, monkeypatch):
+    monkeypatch.setenv("TF_LS_SENTENCEPIECE", str(source_distribution))
+    assert (Path(configure.find_sentencepiece("no python")) / "src/util.cc").exists()
+
+
+def test_sentencepiece_that_is_another(empty_cache, tmp_path, monkeypatch):
+    (tmp_path / "other.tar.gz").write_bytes(b"something else")
+    monkeypatch.setenv("TF_LS_SENTENCEPIECE", str(tmp_path / "other.tar.gz"))
+    with pytest.raises(configure.ConfigurationError, match=r"is not sentencepiece-.* SHA-256"):
+        configure.find_sentencepiece("no python")
+    monkeypatch.setenv("TF_LS_SENTENCEPIECE", str(tmp_path / "nowhere"))
+    with pytest.raises(configure.ConfigurationError, match=r"nowhere: No such file"):
+        configure.find_sentencepiece("no python")
+
+
+def test_no_sentencepiece_without_a_network(empty_cache, tmp_path):
+    python = script(tmp_path / "python", "echo 'no network' >&2; exit 1\n")
+    with pytest.raises(
+        configure.ConfigurationError, match=r"name it in TF_LS_SENTENCEPIECE[^$]*no network"
+    ):
+        configure.find_sentencepiece(python)
+    assert not list((tmp_path / "cache/tf_ls").iterdir())
 
 
 @pytest.fixture
@@ -189,13 +259,17 @@ def test_named_cuda_that_is_none(tensorflow, tmp_path, monkeypatch):
 
 def test_bazelrc_with_cuda(tensorflow, onednn):
     cuda = configure.Cuda("/cuda", "/cuda/lib64/libcudart_static.a")
-    text = configure.bazelrc(tensorflow, onednn, cuda, configure.Bazel("bazel", (6, 5)))
+    text = configure.bazelrc(
+        tensorflow, onednn, SENTENCEPIECE, cuda, configure.Bazel("bazel", (6, 5))
+    )
     assert "build --define=tf_ls_cuda=true" in text
     assert 'TF_LS_CUDA="/cuda"' in text
 
 
 def test_bazelrc_without_cuda_takes_back_what_another_said(tensorflow, onednn):
-    text = configure.bazelrc(tensorflow, onednn, None, configure.Bazel("bazel", (6, 5)))
+    text = configure.bazelrc(
+        tensorflow, onednn, SENTENCEPIECE, None, configure.Bazel("bazel", (6, 5))
+    )
     assert "build --define=tf_ls_cuda=false" in text
 
 

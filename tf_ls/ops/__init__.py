@@ -14,12 +14,15 @@ from tf_ls.ops.encoder_layer import encoder_layer
 from tf_ls.ops.layer_norm import layer_norm
 from tf_ls.ops.output_projection import output_projection
 from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
+from tf_ls.ops.sentencepiece import EncodedSentences, SentencePiece
 
 __all__ = [
     "SINUSOIDS",
     "AdamResult",
     "CrossEntropy",
+    "EncodedSentences",
     "RowLayout",
+    "SentencePiece",
     "adam",
     "cross_entropy",
     "decoder_layer",

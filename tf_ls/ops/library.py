@@ -32,12 +32,20 @@ class Library:
         _check_not_compiled_by_xla()
         return operations
 
+    def load(self) -> None:
+        """Makes the operations known to TensorFlow: before loading a SavedModel that has them.
+
+        Raises:
+            ImportError: if the library was not built, or not for the TensorFlow that is imported.
+        """
+        self._operations  # noqa: B018  registers them
+
     @functools.cached_property
     def device_types(self) -> list[str]:
         """The kinds of devices that the operations run on: "CPU", and "GPU" if built for it."""
         from tensorflow.python.framework import kernels
 
-        self._operations  # noqa: B018  registers them
+        self.load()
         registered = kernels.get_registered_kernels_for_op("LSEncoderLayer").kernel
         return sorted({kernel.device_type for kernel in registered})
 
