@@ -9,11 +9,13 @@ namespace tf_ls {
 namespace {
 
 constexpr float kLeastCoverage = 1e-6f;
+constexpr int kNoAttention = -1;
 
 // Tokens that would complete an n-gram which is there already.
 void AddRepeating(const std::vector<int32_t>& tokens, int n, std::vector<int32_t>* excluded) {
   const int count = static_cast<int>(tokens.size());
-  const auto last = tokens.end() - std::min(count, n - 1);
+  if (count < n) return;
+  const auto last = tokens.end() - (n - 1);
   for (int i = 0; i + n <= count; ++i) {
     if (std::equal(last, tokens.end(), tokens.begin() + i)) excluded->push_back(tokens[i + n - 1]);
   }
@@ -31,84 +33,106 @@ BeamSearch::BeamSearch(const SearchOptions& options, std::vector<int32_t> prefix
   FindRows();
 }
 
-Choice BeamSearch::ChoiceOf(int row) const {
-  Choice choice;
-  const std::vector<int32_t> tokens = Tokens(row);
-  if (tokens.size() < prefix_.size()) {
-    choice.forced = prefix_[tokens.size()];
-    return choice;
-  }
-  choice.excluded = options_.forbidden_tokens;
-  if (static_cast<int>(tokens.size()) + 1 < options_.min_length) {
-    choice.excluded.push_back(options_.eos);
-  }
-  if (options_.no_repeat_ngram_size > 0) {
-    AddRepeating(tokens, options_.no_repeat_ngram_size, &choice.excluded);
-  }
-  return choice;
+int32_t BeamSearch::ForcedToken() const {
+  return steps_ < static_cast<int>(prefix_.size()) ? prefix_[steps_] : -1;
 }
 
-void BeamSearch::Advance(const std::vector<std::vector<Candidate>>& candidates,
-                         const std::vector<const float*>& attention) {
+void BeamSearch::AddExcluded(int row, std::vector<int32_t>* excluded) const {
+  if (steps_ + 1 < options_.min_length) excluded->push_back(options_.eos);
+  if (options_.no_repeat_ngram_size > 0) {
+    AddRepeating(Tokens(row), options_.no_repeat_ngram_size, excluded);
+  }
+}
+
+void BeamSearch::Advance(const RowCandidates* rows) {
   ++steps_;
-  std::vector<Continuation> continuations = Continue(candidates, attention);
-  beam_.clear();
+  FindContinuations(rows);
+  remembered_.assign(rows_.size(), kNoAttention);
+  next_.clear();
   origins_.clear();
-  for (size_t i = 0; i < continuations.size(); ++i) {
-    Continuation& best = continuations[i];
+  for (size_t i = 0; i < continuations_.size(); ++i) {
+    const Continuation& best = continuations_[i];
     // What has ended leaves the beam if it is among the best of all; others take the places.
-    const bool leaves = options_.early_stopping && best.hypothesis.ended;
+    const bool leaves = options_.early_stopping && best.ended;
     const size_t places = options_.beam_size;
-    if (leaves ? i >= places : beam_.size() >= places) continue;
-    if (best.row >= 0) {
-      best.hypothesis.node =
-          tree_.Add(best.hypothesis.node, best.candidate.token, best.candidate.log_prob);
-    }
+    if (leaves ? i >= places : next_.size() >= places) continue;
     if (leaves) {
-      finished_.push_back(std::move(best.hypothesis));
+      finished_.push_back(Continued(best, rows));
     } else {
-      beam_.push_back(std::move(best.hypothesis));
+      next_.push_back(Continued(best, rows));
       origins_.push_back(best.row);
     }
   }
+  beam_.swap(next_);
   const double patient = std::floor(options_.patience * options_.beam_size + 0.5);
   const double enough = std::max<double>(options_.num_hypotheses, patient);
   if (options_.early_stopping && static_cast<double>(finished_.size()) >= enough) beam_.clear();
   FindRows();
 }
 
-std::vector<BeamSearch::Continuation> BeamSearch::Continue(
-    const std::vector<std::vector<Candidate>>& candidates,
-    const std::vector<const float*>& attention) {
-  const auto better = [](const Continuation& a, const Continuation& b) {
-    return a.value > b.value;
+// All that have not ended have the same length, so that a row's candidates keep their order when
+// they are divided by it.
+void BeamSearch::FindContinuations(const RowCandidates* rows) {
+  const double divisor = SearchesUndivided() ? 1.0 : Divisor(steps_, /*has_eos=*/false);
+  continuations_.clear();
+  covered_.clear();
+  const auto add = [&](int rank, Continuation continuation) {
+    continuation.value = continuation.search_score - options_.diversity * rank;
+    continuation.order = static_cast<int>(continuations_.size());
+    continuations_.push_back(continuation);
   };
-  std::vector<Continuation> all;
-  int row = 0;
-  for (const Hypothesis& hypothesis : beam_) {
-    const size_t first = all.size();
-    if (!hypothesis.ended) {
-      Hypothesis extended = hypothesis;
-      ++extended.length;
-      if (options_.coverage_penalty > 0.0) Cover(attention[row], &extended);
-      for (const Candidate& candidate : candidates[row]) {
-        extended.log_prob = hypothesis.log_prob + candidate.log_prob;
-        extended.ended = extended.has_eos = candidate.token == options_.eos;
-        all.push_back({SearchScore(extended), extended, row, candidate});
+  for (int i = 0; i < static_cast<int>(beam_.size()); ++i) {
+    const Hypothesis& hypothesis = beam_[i];
+    const int row = static_cast<int>(covered_.size());
+    const RowCandidates* const choice = hypothesis.ended ? nullptr : rows + row;
+    if (choice != nullptr) {
+      covered_.push_back(hypothesis);
+      if (choice->count > 0 && options_.coverage_penalty > 0.0) {
+        Cover(choice->attention, &covered_.back());
       }
-      ++row;
     }
-    if (all.size() == first) {
-      all.push_back({SearchScore(hypothesis), hypothesis, -1, {}});
-      all.back().hypothesis.ended = true;
+    if (choice == nullptr || choice->count == 0) {
+      add(1, {0, 0, i, -1, nullptr, hypothesis.log_prob, hypothesis.search_score, true});
+      continue;
     }
-    std::stable_sort(all.begin() + first, all.end(), better);
-    for (size_t i = first; i < all.size(); ++i) {
-      all[i].value -= options_.diversity * static_cast<double>(i - first + 1);
+    for (int k = 0; k < choice->count; ++k) {
+      const Candidate& candidate = choice->candidates[k];
+      const double log_prob = hypothesis.log_prob + candidate.log_prob;
+      add(k + 1, {0, 0, i, row, &candidate, log_prob, log_prob / divisor + covered_[row].coverage,
+                  candidate.token == options_.eos});
     }
   }
-  std::stable_sort(all.begin(), all.end(), better);
-  return all;
+  std::sort(continuations_.begin(), continuations_.end(),
+            [](const Continuation& a, const Continuation& b) {
+              return a.value > b.value || (a.value == b.value && a.order < b.order);
+            });
+}
+
+BeamSearch::Hypothesis BeamSearch::Continued(const Continuation& continuation,
+                                             const RowCandidates* rows) {
+  if (continuation.candidate == nullptr) {
+    Hypothesis same = beam_[continuation.from];
+    same.ended = true;
+    return same;
+  }
+  int& remembered = remembered_[continuation.row];
+  if (options_.return_attention && remembered == kNoAttention) {
+    remembered = Remember(rows[continuation.row].attention);
+  }
+  Hypothesis hypothesis = covered_[continuation.row];
+  hypothesis.node = tree_.Add(hypothesis.node, continuation.candidate->token,
+                              continuation.candidate->log_prob, remembered);
+  ++hypothesis.length;
+  hypothesis.log_prob = continuation.log_prob;
+  hypothesis.search_score = continuation.search_score;
+  hypothesis.ended = hypothesis.has_eos = continuation.ended;
+  return hypothesis;
+}
+
+// Returns which of attention_'s rows it is.
+int BeamSearch::Remember(const float* attention) {
+  attention_.insert(attention_.end(), attention, attention + source_length_);
+  return source_length_ == 0 ? 0 : static_cast<int>(attention_.size() / source_length_) - 1;
 }
 
 void BeamSearch::Cover(const float* attention, Hypothesis* hypothesis) const {
@@ -123,26 +147,23 @@ void BeamSearch::Cover(const float* attention, Hypothesis* hypothesis) const {
   hypothesis->attended = std::make_shared<const std::vector<float>>(std::move(attended));
 }
 
-double BeamSearch::Divisor(const Hypothesis& hypothesis) const {
-  const double length = hypothesis.length;
+double BeamSearch::Divisor(int length, bool has_eos) const {
   const double alpha = options_.length_penalty_alpha;
   if (options_.length_penalty == LengthPenalty::kNone) return 1.0;
   if (options_.length_penalty == LengthPenalty::kExponent) return std::pow(length, alpha);
   if (alpha >= 0.0) return std::pow((5.0 + length) / 6.0, alpha);
   if (options_.length_penalty == LengthPenalty::kNeurst) return length;
-  return hypothesis.has_eos ? length - 1.0 : length;
+  return has_eos ? length - 1.0 : length;
 }
 
 double BeamSearch::Score(const Hypothesis& hypothesis) const {
-  const double divisor = Divisor(hypothesis);
+  const double divisor = Divisor(hypothesis.length, hypothesis.has_eos);
   if (divisor == 0.0) return -std::numeric_limits<double>::infinity();
   return hypothesis.log_prob / divisor + hypothesis.coverage;
 }
 
-double BeamSearch::SearchScore(const Hypothesis& hypothesis) const {
-  const bool undivided =
-      options_.length_penalty == LengthPenalty::kLightseq && options_.length_penalty_alpha < 0.0;
-  return undivided ? hypothesis.log_prob + hypothesis.coverage : Score(hypothesis);
+bool BeamSearch::SearchesUndivided() const {
+  return options_.length_penalty == LengthPenalty::kLightseq && options_.length_penalty_alpha < 0.0;
 }
 
 void BeamSearch::FindRows() {
@@ -170,7 +191,14 @@ std::vector<Found> BeamSearch::Results() const {
   }
   std::vector<Found> results;
   for (const auto& [score, hypothesis] : ranked) {
-    results.push_back({tree_.Tokens(hypothesis->node), tree_.LogProbs(hypothesis->node), score});
+    Found found = {tree_.Tokens(hypothesis->node), tree_.LogProbs(hypothesis->node), {}, score};
+    if (options_.return_attention) {
+      for (const int place : tree_.Attention(hypothesis->node)) {
+        const auto start = attention_.begin() + place * int64_t{source_length_};
+        found.attention.insert(found.attention.end(), start, start + source_length_);
+      }
+    }
+    results.push_back(std::move(found));
   }
   return results;
 }

@@ -16,43 +16,52 @@ struct Candidate {
   float log_prob;
 };
 
-// What one row of a step may choose from.
-struct Choice {
-  int32_t forced = -1;            // the only token that may come, if there is one
-  std::vector<int32_t> excluded;  // else those that may not
+// What a step of the model brings for one row.
+struct RowCandidates {
+  // The best of what the row may choose, best first and of equals the lower token first; none if
+  // nothing may come.
+  const Candidate* candidates;
+  int count;
+  // What the row attended to, of the source's length; null if nobody wants to know.
+  const float* attention;
 };
 
 // A hypothesis that is returned.
 struct Found {
   std::vector<int32_t> tokens;  // EOS included, if it came
   std::vector<float> log_probs;
+  std::vector<float> attention;  // [tokens, source_length], if it was asked for
   double score;
 };
 
 // The search of one sentence, without the model: it is told what a step's rows may choose, and says
-// which rows there are next. It is the same on every device, and runs on the host; what it costs is
-// nothing beside a step of the model.
+// which rows there are next. It is the same on every device, and runs on the host.
+//
+// Cost of a step: some ten nanoseconds a candidate.
 class BeamSearch {
  public:
   // `options` must outlive it. `prefix` is forced; source_length is negative without a source.
   BeamSearch(const SearchOptions& options, std::vector<int32_t> prefix, int source_length);
 
   bool done() const { return rows_.empty(); }
-
   // The rows of the next step: hypotheses that have not ended, one without tokens at first.
   int row_count() const { return static_cast<int>(rows_.size()); }
+  // How many tokens each has.
+  int length() const { return steps_; }
+  // The last of them; there must be one.
+  int32_t LastToken(int row) const { return tree_.Token(beam_[rows_[row]].node); }
   std::vector<int32_t> Tokens(int row) const { return tree_.Tokens(beam_[rows_[row]].node); }
-  Choice ChoiceOf(int row) const;
+  // The only token that may come next; -1 if there is no such.
+  int32_t ForcedToken() const;
+  // Adds the tokens that may not come next, without those that may never come (forbidden_tokens).
+  // Of no meaning if one is forced.
+  void AddExcluded(int row, std::vector<int32_t>* excluded) const;
 
-  // How many candidates a row has to bring.
+  // How many candidates a row has to bring, if it has as many.
   int candidate_count() const { return options_.beam_size + (options_.early_stopping ? 1 : 0); }
-
-  // One step. candidates[row]: the best of what the row may choose, best first and of equals the
-  // lower token first; none if nothing may come. attention[row], of the source's length, is read if
-  // there is a coverage penalty, and may be null otherwise. Afterwards parents()[row] is the row
-  // that each row continues.
-  void Advance(const std::vector<std::vector<Candidate>>& candidates,
-               const std::vector<const float*>& attention);
+  // One step, given what each row brings. Attention is needed if there is a coverage penalty, or if
+  // it is to be returned. Afterwards parents()[row] is the row that each row continues.
+  void Advance(const RowCandidates* rows);
   const std::vector<int>& parents() const { return parents_; }
 
   // The best hypotheses, best first.
@@ -60,7 +69,7 @@ class BeamSearch {
 
  private:
   struct Hypothesis {
-    int node = TokenTree::kRoot;  // of the last token; of the one before while it is a candidate
+    int node = TokenTree::kRoot;  // of the last token
     int length = 0;
     double log_prob = 0.0;
     bool has_eos = false;
@@ -68,21 +77,28 @@ class BeamSearch {
     // What each source position got so far, and what the coverage penalty makes of it.
     std::shared_ptr<const std::vector<float>> attended;
     double coverage = 0.0;
+    double search_score = 0.0;
   };
+  // What a hypothesis of the beam may become; candidate is null if it stays as it is.
   struct Continuation {
     double value;  // what continuations are ranked by
-    Hypothesis hypothesis;
-    int row;  // that it continues; -1 if it had ended before
-    Candidate candidate;
+    int order;     // and then by this
+    int from;      // in the beam
+    int row;       // of the hypothesis; -1 if it had ended before
+    const Candidate* candidate;
+    double log_prob;
+    double search_score;
+    bool ended;
   };
 
-  // Continuations of all hypotheses, best first.
-  std::vector<Continuation> Continue(const std::vector<std::vector<Candidate>>& candidates,
-                                     const std::vector<const float*>& attention);
+  // Fills continuations_, best first, and covered_.
+  void FindContinuations(const RowCandidates* rows);
+  Hypothesis Continued(const Continuation& continuation, const RowCandidates* rows);
+  int Remember(const float* attention);
   void Cover(const float* attention, Hypothesis* hypothesis) const;
-  double Divisor(const Hypothesis& hypothesis) const;
+  double Divisor(int length, bool has_eos) const;
   double Score(const Hypothesis& hypothesis) const;
-  double SearchScore(const Hypothesis& hypothesis) const;
+  bool SearchesUndivided() const;
   void FindRows();
 
   const SearchOptions& options_;
@@ -91,11 +107,17 @@ class BeamSearch {
   const int limit_;
   int steps_ = 0;
   TokenTree tree_;
+  std::vector<float> attention_;      // of all steps' rows, one behind the other
   std::vector<Hypothesis> beam_;
   std::vector<Hypothesis> finished_;  // with early stopping: those that left the beam
   std::vector<int> origins_;          // for each in the beam, the row that it continues
   std::vector<int> rows_;             // where in the beam the rows are
   std::vector<int> parents_;
+  // Of one step; here, so that memory is not asked for in every step.
+  std::vector<Continuation> continuations_;
+  std::vector<Hypothesis> next_;
+  std::vector<Hypothesis> covered_;  // hypotheses of rows, with this step's attention
+  std::vector<int> remembered_;      // where attention_ has that of each row; -1: not yet
 };
 
 }  // namespace tf_ls

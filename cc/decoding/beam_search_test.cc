@@ -24,14 +24,16 @@ SearchOptions Options(int beam_size) {
 }
 
 // What a step of the model brings for a row: its best candidates among those that may come.
-std::vector<Candidate> CandidatesOf(const BeamSearch& search, int row, const Model& model) {
-  const Choice choice = search.ChoiceOf(row);
+std::vector<Candidate> CandidatesOf(const BeamSearch& search, int row, const Model& model,
+                                    std::vector<int32_t> excluded) {
+  const int32_t forced = search.ForcedToken();
+  search.AddExcluded(row, &excluded);
   const std::vector<double> probabilities = model(search.Tokens(row));
   std::vector<Candidate> candidates;
   for (int32_t token = 0; token < static_cast<int32_t>(probabilities.size()); ++token) {
     const bool may_come =
-        choice.forced >= 0 ? token == choice.forced
-                           : std::count(choice.excluded.begin(), choice.excluded.end(), token) == 0;
+        forced >= 0 ? token == forced
+                    : std::count(excluded.begin(), excluded.end(), token) == 0;
     if (may_come && probabilities[token] > 0.0) {
       candidates.push_back({token, static_cast<float>(std::log(probabilities[token]))});
     }
@@ -44,16 +46,24 @@ std::vector<Candidate> CandidatesOf(const BeamSearch& search, int row, const Mod
   return candidates;
 }
 
+void Advance(const std::vector<std::vector<Candidate>>& candidates, const float* attention,
+             BeamSearch* search) {
+  std::vector<RowCandidates> rows;
+  for (const auto& row : candidates) {
+    rows.push_back({row.data(), static_cast<int>(row.size()), attention});
+  }
+  search->Advance(rows.data());
+}
+
 std::vector<Found> Search(const SearchOptions& options, const Model& model, Tokens prefix = {},
                           int source_length = -1, const std::vector<float>& attention = {}) {
   BeamSearch search(options, std::move(prefix), source_length);
   while (!search.done()) {
     std::vector<std::vector<Candidate>> candidates;
     for (int row = 0; row < search.row_count(); ++row) {
-      candidates.push_back(CandidatesOf(search, row, model));
+      candidates.push_back(CandidatesOf(search, row, model, options.forbidden_tokens));
     }
-    const std::vector<const float*> attended(search.row_count(), attention.data());
-    search.Advance(candidates, attended);
+    Advance(candidates, attention.data(), &search);
   }
   return search.Results();
 }
@@ -169,12 +179,14 @@ TEST(BeamSearchTest, SaysWhichRowEachRowContinues) {
   BeamSearch search(options, {}, -1);
   EXPECT_EQ(search.row_count(), 1);
   EXPECT_EQ(search.parents(), (std::vector<int>{-1}));
-  search.Advance({{{1, -1.0f}, {2, -1.5f}}}, {});
+  Advance({{{1, -1.0f}, {2, -1.5f}}}, nullptr, &search);
   EXPECT_EQ(search.parents(), (std::vector<int>{0, 0}));
-  search.Advance({{{3, -5.0f}, {1, -6.0f}}, {{3, -1.0f}, {kEos, -1.1f}}}, {});
+  Advance({{{3, -5.0f}, {1, -6.0f}}, {{3, -1.0f}, {kEos, -1.1f}}}, nullptr, &search);
   EXPECT_EQ(search.row_count(), 1);  // the other has ended
   EXPECT_EQ(search.parents(), (std::vector<int>{1}));
   EXPECT_EQ(search.Tokens(0), (Tokens{2, 3}));
+  EXPECT_EQ(search.LastToken(0), 3);
+  EXPECT_EQ(search.length(), 2);
 }
 
 TEST(BeamSearchTest, KeepsBeamsApartIfTheyAreToBeDiverse) {
@@ -218,6 +230,23 @@ TEST(BeamSearchTest, PenalizesSourcesThatAreNotCovered) {
   options.max_length = 2;
   const Found found = Search(options, Always({0.0, 1.0}), {}, 3, {0.8f, 0.2f, 0.0f})[0];
   EXPECT_NEAR(found.score, 0.5 * (std::log(0.4) + std::log(1e-6)), 1e-5);
+}
+
+TEST(BeamSearchTest, ReturnsAttentionOfEachToken) {
+  SearchOptions options = Options(2);
+  options.max_length = 2;
+  options.return_attention = true;
+  BeamSearch search(options, {}, /*source_length=*/2);
+  const float first[] = {0.1f, 0.9f}, second[] = {0.2f, 0.8f}, third[] = {0.3f, 0.7f};
+  const Candidate start[] = {{1, -1.0f}, {2, -1.5f}}, one[] = {{3, -5.0f}}, two[] = {{4, -1.0f}};
+  const RowCandidates begin = {start, 2, first};
+  search.Advance(&begin);
+  const RowCandidates rows[] = {{one, 1, second}, {two, 1, third}};
+  search.Advance(rows);
+  const std::vector<Found> results = search.Results();
+  EXPECT_EQ(results[0].tokens, (Tokens{2, 4}));
+  EXPECT_EQ(results[0].attention, (std::vector<float>{0.1f, 0.9f, 0.3f, 0.7f}));
+  EXPECT_EQ(results[1].attention, (std::vector<float>{0.1f, 0.9f, 0.2f, 0.8f}));
 }
 
 }  // namespace

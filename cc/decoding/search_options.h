@@ -30,14 +30,15 @@ struct SearchOptions {
   int max_length = 256;
   int max_extra_length = 50;  // kNoExtraLength for none
   std::vector<int32_t> forbidden_tokens;
+  bool return_attention = false;
 
   // The length at which hypotheses end; source_length is negative if there is no source.
   int LengthLimit(int source_length) const {
-    int limit = max_length;
+    int64_t limit = max_length;
     if (source_length >= 0 && max_extra_length != kNoExtraLength) {
-      limit = std::min(limit, source_length + max_extra_length);
+      limit = std::min(limit, int64_t{source_length} + max_extra_length);
     }
-    return std::max({limit, min_length, 1});
+    return static_cast<int>(std::max<int64_t>({limit, min_length, 1}));
   }
 };
 

@@ -12,16 +12,21 @@ class TokenTree {
  public:
   static constexpr int kRoot = -1;  // no token
 
-  int Add(int parent, int32_t token, float log_prob) {
-    nodes_.push_back({parent, Length(parent) + 1, token, log_prob});
+  // What is known of a token: `attention` is a number that the tree's user gives a meaning.
+  int Add(int parent, int32_t token, float log_prob, int attention) {
+    nodes_.push_back({parent, Length(parent) + 1, token, log_prob, attention});
     return static_cast<int>(nodes_.size()) - 1;
   }
 
+  int32_t Token(int node) const { return nodes_[node].token; }
   std::vector<int32_t> Tokens(int node) const {
     return Collect<int32_t>(node, [](const Node& n) { return n.token; });
   }
   std::vector<float> LogProbs(int node) const {
     return Collect<float>(node, [](const Node& n) { return n.log_prob; });
+  }
+  std::vector<int> Attention(int node) const {
+    return Collect<int>(node, [](const Node& n) { return n.attention; });
   }
 
  private:
@@ -29,6 +34,7 @@ class TokenTree {
     int parent, length;
     int32_t token;
     float log_prob;
+    int attention;
   };
 
   int Length(int node) const { return node == kRoot ? 0 : nodes_[node].length; }
