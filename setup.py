@@ -120,7 +120,7 @@ class BinaryDistribution(Distribution):
 
 def requirements() -> tuple[list[str], dict[str, list[str]]]:
     """Dependencies and extras; TensorFlow's minor version is the one that is built against."""
-    required = ["absl-py", "numpy", "packaging"]
+    required = ["absl-py", "numpy", "packaging", "tqdm"]
     neurst = ["neurst==0.1.2", "scipy", "tensorboard"]
     # A source distribution, and setuptools' look at the project before it, know no TensorFlow.
     # The commands that make a wheel do not go on without one.

@@ -6,6 +6,7 @@ Importing tf_ls imports neither TensorFlow nor NumPy; its parts are imported whe
     tf_ls.layers       the Keras layers they are made of
     tf_ls.optimizers   Keras optimizers
     tf_ls.ops          the operations they are made of
+    tf_ls.inference    models that leave the trainer
     tf_ls.neurst       what makes NeurST use them
     tf_ls.testing      checks operations, also your own, against references
 """
@@ -17,9 +18,9 @@ from types import ModuleType
 
 __version__ = "0.1.0"
 
-_LAZY_MODULES = ("layers", "models", "neurst", "ops", "optimizers", "testing")
+_LAZY_MODULES = ("inference", "layers", "models", "neurst", "ops", "optimizers", "testing")
 
-__all__ = ["__version__", "layers", "models", "neurst", "ops", "optimizers", "testing"]
+__all__ = ["__version__", "inference", "layers", "models", "neurst", "ops", "optimizers", "testing"]
 
 
 def __getattr__(name: str) -> ModuleType:

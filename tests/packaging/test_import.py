@@ -31,7 +31,7 @@ def test_interpreter_start_imports_no_tensorflow():
 
 
 def test_lazy_modules_are_listed():
-    assert {"layers", "models", "neurst", "ops", "optimizers"} <= set(dir(tf_ls))
+    assert {"inference", "layers", "models", "neurst", "ops", "optimizers"} <= set(dir(tf_ls))
 
 
 def test_unknown_attribute():

@@ -88,6 +88,12 @@ def test_no_sources_or_tests_in_the_wheel():
     assert not [n for n in names if n.startswith(("tests", "cc", "configure", "tools"))]
 
 
+def test_command():
+    (script,) = metadata.distribution("tf_ls").entry_points
+    assert (script.group, script.name) == ("console_scripts", "tf-ls")
+    assert script.load().__name__ == "main"
+
+
 def test_typing_marker():
     assert (PACKAGE / "py.typed").exists()
 

@@ -1,0 +1,1 @@
+"""The command tf-ls. Each subcommand is a module with `add_parser`; see main.py."""
