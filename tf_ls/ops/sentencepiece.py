@@ -117,7 +117,8 @@ class _Model(tf.saved_model.experimental.TrackableResource):
         return library.ops.ls_sentence_piece_handle(shared_name=self._shared_name)
 
     def _initialize(self) -> None:
-        library.ops.ls_sentence_piece_initialize(handle=self.resource_handle, path=self._path)
+        with on_host():
+            library.ops.ls_sentence_piece_initialize(handle=self.resource_handle, path=self._path)
 
     def _destroy_resource(self) -> None:
         tf.raw_ops.DestroyResourceOp(resource=self.resource_handle, ignore_lookup_error=True)
