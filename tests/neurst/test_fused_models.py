@@ -1,4 +1,4 @@
-"""Runs fused_*.py in interpreters of their own: NeurST chooses Keras 2 for a whole process."""
+"""Runs what needs NeurST fused in interpreters of their own: it chooses Keras 2 for all of one."""
 
 import importlib.util
 
@@ -7,6 +7,9 @@ import tiny_task
 
 
 @pytest.mark.skipif(importlib.util.find_spec("neurst") is None, reason="NeurST is not installed")
-@pytest.mark.parametrize("script", ["fused_models.py", "fused_criterions.py", "fused_trainer.py"])
+@pytest.mark.parametrize(
+    "script",
+    ["fused_models.py", "fused_criterions.py", "fused_trainer.py", "scoring_of_models.py"],
+)
 def test_fused(script, pytestconfig, tmp_path):
     tiny_task.run_test_file(script, pytestconfig.rootpath, tmp_path, timeout=900)

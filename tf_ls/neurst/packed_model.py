@@ -41,12 +41,7 @@ def make_get_symbols_to_logits_fn(stock):
             return stock(
                 self, inputs, is_training, is_inference, decode_padded_length=decode_padded_length
             )
-        batch, source, source_length = _pack(self, inputs, is_training)
-        cache = {
-            "decoding_states": None,
-            "memory": encode_rows(self._encoder, source, batch.source, is_training)[-1],
-            PACKED_BATCH: batch,
-        }
+        batch, cache, source_length = _encode(self, inputs, is_training)
 
         def symbols_to_logits_fn(symbols, cache, time=None):
             rows = _decode(self, symbols, cache, time, is_training, decode_padded_length)
@@ -62,6 +57,25 @@ def make_get_symbols_to_logits_fn(stock):
         return symbols_to_logits_fn, generation_initializer
 
     return get_symbols_to_logits_fn
+
+
+def packed_states(
+    model: EncoderDecoderModel, inputs: dict[str, tf.Tensor]
+) -> tuple[tf.Tensor, ops.RowLayout, tuple[tf.Tensor, tf.Tensor | None]] | None:
+    """What logits are made of without dropout: rows [R, H], their layout, weights [V, H] and bias.
+
+    None where the model does not run packed, or does something of its own on the way.
+    """
+    own = any(
+        getattr(type(model), name) is not getattr(EncoderDecoderModel, name)
+        for name in ("call", "get_symbols_to_logits_fn")
+    )
+    table = _output_table(model) if not own and _can_pack(model) else None
+    if table is None:
+        return None
+    batch, cache, _ = _encode(model, inputs, is_training=False)
+    rows = _decode(model, inputs["trg_input"], cache, None, False, None)
+    return tf.cast(rows, compute_dtype()), batch.target, table
 
 
 def _can_pack(model: EncoderDecoderModel) -> bool:
@@ -84,8 +98,8 @@ def _pack(
     source_shape = tf.shape(inputs["src"] if embedded is None else embedded)[:2]
     with on_host():
         paddings = [
-            _padding(inputs, "src", source_shape),
-            _padding(inputs, "trg", tf.shape(inputs["trg_input"])),
+            padding_of(inputs, "src", source_shape),
+            padding_of(inputs, "trg", tf.shape(inputs["trg_input"])),
         ]
         batch = PackedBatch(*ops.pack_layouts(paddings))
     if embedded is None:
@@ -95,6 +109,19 @@ def _pack(
         rows = ops.pack(tf.cast(embedded, compute_dtype()), batch.source)
         rows = drop_input(model._encoder, rows, is_training)
     return batch, rows, source_shape[1]
+
+
+def _encode(
+    model: EncoderDecoderModel, inputs: dict[str, tf.Tensor], is_training: bool
+) -> tuple[PackedBatch, dict[str, Any], tf.Tensor]:
+    """The layouts of both sides, what a decoder reads, and the length of padded sources."""
+    batch, source, source_length = _pack(model, inputs, is_training)
+    cache = {
+        "decoding_states": None,
+        "memory": encode_rows(model._encoder, source, batch.source, is_training)[-1],
+        PACKED_BATCH: batch,
+    }
+    return batch, cache, source_length
 
 
 def _decode(
@@ -117,7 +144,7 @@ def _decode(
     )
 
 
-def _padding(inputs: dict[str, tf.Tensor], side: str, shape: tf.Tensor) -> tf.Tensor:
+def padding_of(inputs: dict[str, tf.Tensor], side: str, shape: tf.Tensor) -> tf.Tensor:
     """The padding [B, L] of a side, as NeurST reads it; none where the inputs tell of none."""
     padding = inputs.get(f"{side}_padding")
     if padding is None:
