@@ -107,7 +107,7 @@ class BeamSearch {
   const int limit_;
   int steps_ = 0;
   TokenTree tree_;
-  std::vector<float> attention_;      // of all steps' rows, one behind the other
+  std::vector<float> attention_;  // of all steps' rows, one behind the other
   std::vector<Hypothesis> beam_;
   std::vector<Hypothesis> finished_;  // with early stopping: those that left the beam
   std::vector<int> origins_;          // for each in the beam, the row that it continues

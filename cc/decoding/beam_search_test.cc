@@ -32,8 +32,7 @@ std::vector<Candidate> CandidatesOf(const BeamSearch& search, int row, const Mod
   std::vector<Candidate> candidates;
   for (int32_t token = 0; token < static_cast<int32_t>(probabilities.size()); ++token) {
     const bool may_come =
-        forced >= 0 ? token == forced
-                    : std::count(excluded.begin(), excluded.end(), token) == 0;
+        forced >= 0 ? token == forced : std::count(excluded.begin(), excluded.end(), token) == 0;
     if (may_come && probabilities[token] > 0.0) {
       candidates.push_back({token, static_cast<float>(std::log(probabilities[token]))});
     }

@@ -8,8 +8,8 @@
 
 namespace tf_ls {
 
-// Copies bytes of host memory to the device's, in the stream's order. Host memory that is pinned may
-// not change before the device has been waited for; other memory may, at once.
+// Copies bytes of host memory to the device's, in the stream's order. Host memory that is pinned
+// may not change before the device has been waited for; other memory may, at once.
 void CopyToDevice(const Cpu& cpu, const void* host, size_t bytes, void* device);
 void CopyToDevice(const Gpu& gpu, const void* host, size_t bytes, void* device);
 

@@ -1,6 +1,6 @@
-#include "cc/kernels/host_copy.h"
-
 #include <cstring>
+
+#include "cc/kernels/host_copy.h"
 
 namespace tf_ls {
 

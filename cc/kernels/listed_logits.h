@@ -30,8 +30,8 @@ void PenalizeRepetition(const Gpu& gpu, const LogitPiece& piece, const TokenList
 void ExcludeTokens(const Cpu& cpu, const LogitPiece& piece, const TokenLists& lists);
 void ExcludeTokens(const Gpu& gpu, const LogitPiece& piece, const TokenLists& lists);
 
-// gathered[row] = the logit of tokens[row]; rows whose token is not in the piece (or is -1) are left
-// alone. Cost: reads and writes 4 bytes a row.
+// gathered[row] = the logit of tokens[row]; rows whose token is not in the piece (or is -1) are
+// left alone. Cost: reads and writes 4 bytes a row.
 void GatherLogits(const Cpu& cpu, const LogitPiece& piece, const int32_t* tokens, float* gathered);
 void GatherLogits(const Gpu& gpu, const LogitPiece& piece, const int32_t* tokens, float* gathered);
 

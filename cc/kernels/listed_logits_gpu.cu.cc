@@ -63,8 +63,7 @@ void ExcludeTokens(const Gpu& gpu, const LogitPiece& piece, const TokenLists& li
   Launch(gpu, piece, lists, Exclude{});
 }
 
-void GatherLogits(const Gpu& gpu, const LogitPiece& piece, const int32_t* tokens,
-                  float* gathered) {
+void GatherLogits(const Gpu& gpu, const LogitPiece& piece, const int32_t* tokens, float* gathered) {
   if (piece.rows == 0) return;
   Gather<<<gpu::Blocks(piece.rows, kRowThreads), kRowThreads, 0, gpu.stream>>>(piece, tokens,
                                                                                gathered);

@@ -14,8 +14,7 @@ template <typename T>
 void Logits(const Gpu& gpu, const T* x, const OutputLayer& layer, const LogitPiece& piece) {
   if (piece.rows == 0) return;
   const ArenaScope scope(gpu.arena);
-  const T* const weights =
-      CastWeight<T>(gpu, layer.weights, layer.vocab_size * layer.hidden_size);
+  const T* const weights = CastWeight<T>(gpu, layer.weights, layer.vocab_size * layer.hidden_size);
   cublaslt::Product product;
   product.type = cublaslt::kDataType<T>;
   product.result_type = cublaslt::kFloat32;

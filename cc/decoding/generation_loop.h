@@ -1,0 +1,81 @@
+#ifndef TF_LS_CC_DECODING_GENERATION_LOOP_H_
+#define TF_LS_CC_DECODING_GENERATION_LOOP_H_
+
+#include <exception>
+#include <functional>
+#include <vector>
+
+#include "cc/decoding/generation_step.h"
+#include "cc/decoding/search_batch.h"
+#include "cc/kernels/host_copy.h"
+
+namespace tf_ls {
+
+// Thrown where somebody wants no result any more.
+class Cancelled : public std::exception {
+ public:
+  const char* what() const noexcept override { return "the generation was cancelled"; }
+};
+
+// Memory that lasts as long as a generation.
+struct GenerationArenas {
+  Arena* device;
+  Arena* host;  // if there is a GPU, such memory as it copies from and to while the host goes on
+};
+
+// Generates from every sentence; returns hypotheses of each. The model's prefix, which for a
+// decoder without a memory is the prompt, is forced token by token.
+//
+// A step is one copy to the device, its work, and one copy back. Throws Cancelled as soon as
+// `cancelled`, which is asked once a step, says so; std::invalid_argument if the model gives
+// numbers that are none.
+template <typename Device, typename T>
+std::vector<std::vector<Found>> Generate(const Device& device, const GenerationModel& model,
+                                         const GenerationMemory<T>& memory,
+                                         const std::vector<SentenceStart>& sentences,
+                                         const GenerationOptions& options,
+                                         const GenerationArenas& arenas,
+                                         const std::function<bool()>& cancelled) {
+  SearchBatch searches(options, sentences);
+  if (searches.done()) return searches.Results();
+  GenerationStep<Device, T> step(device, model, memory, options, searches, arenas.device);
+
+  const StepLimits limits = searches.limits();
+  BufferCutter measure(nullptr);
+  StepInputs::Cut(limits, &measure);
+  const auto cut_inputs = [&](Arena* arena) {
+    BufferCutter cutter(arena->Allocate<unsigned char>(measure.used()));
+    return StepInputs::Cut(limits, &cutter);
+  };
+  const StepInputs inputs = cut_inputs(arenas.host), device_inputs = cut_inputs(arenas.device);
+
+  StepWork most;
+  most.rows = limits.rows;
+  most.k = searches.most_candidates();
+  most.has_forced = true;
+  const bool attends = options.search.return_attention || options.search.coverage_penalty > 0.0;
+  const int64_t attention_length = attends ? memory.length : 0;
+  BufferCutter measure_outputs(nullptr);
+  StepOutputs::Cut(most, attention_length, &measure_outputs);
+  const auto new_outputs = [&](Arena* arena) {
+    return arena->Allocate<unsigned char>(measure_outputs.used());
+  };
+  unsigned char* const host_block = new_outputs(arenas.host);
+  unsigned char* const device_block = new_outputs(arenas.device);
+
+  while (!searches.done()) {
+    if (cancelled()) throw Cancelled();
+    const StepWork work = searches.Prepare(inputs);
+    CopyToDevice(device, inputs.tokens, inputs.UsedBytes(work), device_inputs.tokens);
+    BufferCutter host_cutter(host_block), device_cutter(device_block);
+    const StepOutputs outputs = StepOutputs::Cut(work, attention_length, &host_cutter);
+    step.Run(work, device_inputs, StepOutputs::Cut(work, attention_length, &device_cutter));
+    CopyToHost(device, device_block, host_cutter.used(), host_block);
+    searches.Advance(outputs, attention_length);
+  }
+  return searches.Results();
+}
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_DECODING_GENERATION_LOOP_H_

@@ -1,0 +1,71 @@
+#ifndef TF_LS_CC_DECODING_SEARCH_BATCH_H_
+#define TF_LS_CC_DECODING_SEARCH_BATCH_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "cc/decoding/beam_search.h"
+#include "cc/decoding/generation_options.h"
+#include "cc/decoding/step_exchange.h"
+
+namespace tf_ls {
+
+// The searches of all sentences of a batch: the host's half of the generation loop. A step's rows
+// are those of searches that go on, one behind the other; who has finished has no rows.
+class SearchBatch {
+ public:
+  // `options` and `sentences` must outlive it.
+  SearchBatch(const GenerationOptions& options, const std::vector<SentenceStart>& sentences);
+
+  // How long hypotheses may become, and what steps need at most.
+  int64_t max_length() const { return max_length_; }
+  const StepLimits& limits() const { return limits_; }
+  int64_t most_candidates() const { return most_candidates_; }
+  // Slots of the caches: a search has as many as beams, and rows that fill up share some.
+  int64_t slots() const { return spare_slot_ + RowUnit(limits_.rows); }
+
+  bool done() const { return active_.empty(); }
+  // Writes what the next step is to compute.
+  StepWork Prepare(const StepInputs& inputs);
+  // Takes what it has computed; attention_length is how far rows of attention lie apart. Throws
+  // std::invalid_argument if the model gave no probabilities.
+  void Advance(const StepOutputs& outputs, int64_t attention_length);
+
+  // Of each sentence.
+  std::vector<std::vector<Found>> Results() const;
+
+ private:
+  struct Row {
+    int32_t forced;
+    // Where excluded_ has the tokens that may not come.
+    int32_t excluded_begin, excluded_end;
+  };
+
+  void FillUp(const StepInputs& inputs, int64_t rows) const;
+  void ListPenalized(const BeamSearch& search, int row, int64_t place, const StepInputs& inputs);
+  void ListExcluded(const StepInputs& inputs);
+  bool Samples() const { return options_.samples > 0; }
+  RowCandidates CandidatesOf(int64_t row, const StepOutputs& outputs, Candidate* memory) const;
+  bool IsExcluded(const Row& row, int32_t token) const;
+
+  const GenerationOptions& options_;
+  const std::vector<SentenceStart>& sentences_;
+  std::vector<BeamSearch> searches_;
+  int64_t max_length_;
+  StepLimits limits_;
+  int64_t most_candidates_;
+  int64_t spare_slot_;
+  int step_ = 0;
+  std::vector<int> active_;     // searches that go on
+  std::vector<int> first_row_;  // of each search, in the last step that was prepared
+  // Of one step.
+  StepWork work_;
+  std::vector<Row> rows_;
+  std::vector<int32_t> excluded_;
+  std::vector<Candidate> candidates_;
+  std::vector<RowCandidates> row_candidates_;
+};
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_DECODING_SEARCH_BATCH_H_
