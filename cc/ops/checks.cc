@@ -170,18 +170,27 @@ Status ReadLayerOptions(tensorflow::OpKernelConstruction* construction, LayerOpt
   return ReadRate(construction, "residual_dropout", &options->residual_dropout);
 }
 
+int WeightCount(bool cross_attention) {
+  return static_cast<int>(WeightSpecs(cross_attention).size());
+}
+
 Status CheckWeights(const tensorflow::OpInputList& weights, LayerOptions* options) {
+  TF_LS_RETURN_IF_ERROR(CheckCount(weights.size(), WeightCount(options->memory_size > 0)));
+  return CheckWeights(weights, /*first=*/0, /*layer=*/"", options);
+}
+
+Status CheckWeights(const tensorflow::OpInputList& weights, int first, const std::string& layer,
+                    LayerOptions* options) {
   const std::vector<WeightSpec> specs = WeightSpecs(options->memory_size > 0);
-  TF_LS_RETURN_IF_ERROR(CheckCount(weights.size(), specs.size()));
   if (options->hidden_size < 1 || options->hidden_size % options->num_heads != 0) {
     return InvalidArgument("the hidden size must be a positive multiple of the ",
                            options->num_heads, " heads, got ", options->hidden_size);
   }
-  const Tensor& dense1 = weights[Dense1Kernel(specs.size())];
-  TF_LS_RETURN_IF_ERROR(CheckRank(dense1, 2, "ffn dense1 kernel"));
+  const Tensor& dense1 = weights[first + Dense1Kernel(specs.size())];
+  TF_LS_RETURN_IF_ERROR(CheckRank(dense1, 2, layer + "ffn dense1 kernel"));
   options->filter_size = dense1.dim_size(1);
   if (options->filter_size < 1) {
-    return InvalidArgument("ffn dense1 kernel must have columns, got ",
+    return InvalidArgument(layer, "ffn dense1 kernel must have columns, got ",
                            dense1.shape().DebugString());
   }
   for (size_t i = 0; i < specs.size(); ++i) {
@@ -192,7 +201,7 @@ Status CheckWeights(const tensorflow::OpInputList& weights, LayerOptions* option
                                                              : options->memory_size;
       expected.AddDim(size * dimension.factor);
     }
-    TF_LS_RETURN_IF_ERROR(CheckShape(weights[i], expected, specs[i].name));
+    TF_LS_RETURN_IF_ERROR(CheckShape(weights[first + i], expected, layer + specs[i].name));
   }
   return Status();
 }

@@ -35,9 +35,15 @@ Status CheckShape(const tensorflow::Tensor& tensor, const tensorflow::TensorShap
 // Attributes that layers share.
 Status ReadLayerOptions(tensorflow::OpKernelConstruction* construction, LayerOptions* options);
 
+// How many weights a layer has.
+int WeightCount(bool cross_attention);
+
 // The weights of a layer: names and shapes in order. Fills filter_size (and hidden_size,
 // memory_size are given).
 Status CheckWeights(const tensorflow::OpInputList& weights, LayerOptions* options);
+// Those of one layer among many, which begin at `first`; `layer` names it in messages.
+Status CheckWeights(const tensorflow::OpInputList& weights, int first, const std::string& layer,
+                    LayerOptions* options);
 
 // The shape function's part of the same: every weight's rank, and its size where it is known.
 Status CheckWeightShapes(tensorflow::shape_inference::InferenceContext* context, int first_weight,

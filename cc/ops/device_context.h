@@ -51,17 +51,19 @@ struct HostNumbers {
   size_t bytes;
 };
 
-// Scratch memory from TensorFlow's allocator, of the device that an operation runs on.
+// Memory from TensorFlow's allocator, of the device that an operation runs on, or what `attributes`
+// say.
 class TensorFlowArena : public BlockArena {
  public:
-  TensorFlowArena(tensorflow::OpKernelContext* context, size_t expected)
-      : BlockArena(expected), context_(context) {}
+  TensorFlowArena(tensorflow::OpKernelContext* context, size_t expected,
+                  tensorflow::AllocatorAttributes attributes = {})
+      : BlockArena(expected), context_(context), attributes_(attributes) {}
 
  protected:
   std::shared_ptr<void> NewBlock(size_t bytes) override {
     auto block = std::make_shared<tensorflow::Tensor>();
-    const auto status =
-        context_->allocate_temp(tensorflow::DT_UINT8, {static_cast<int64_t>(bytes)}, block.get());
+    const auto status = context_->allocate_temp(tensorflow::DT_UINT8, {static_cast<int64_t>(bytes)},
+                                                block.get(), attributes_);
     if (!status.ok()) throw std::bad_alloc();
     void* const data = block->data();
     return {std::move(block), data};
@@ -69,7 +71,16 @@ class TensorFlowArena : public BlockArena {
 
  private:
   tensorflow::OpKernelContext* const context_;
+  const tensorflow::AllocatorAttributes attributes_;
 };
+
+// Attributes of the host's memory from which a GPU copies, and to which, while the host goes on.
+inline tensorflow::AllocatorAttributes PinnedMemory() {
+  tensorflow::AllocatorAttributes attributes;
+  attributes.set_on_host(true);
+  attributes.set_gpu_compatible(true);
+  return attributes;
+}
 
 }  // namespace tf_ls
 
