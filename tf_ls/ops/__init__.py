@@ -11,17 +11,22 @@ from tf_ls.ops.decoder_layer_step import decoder_layer_step
 from tf_ls.ops.dropout import dropout, random_seed
 from tf_ls.ops.embedding import SINUSOIDS, embedding
 from tf_ls.ops.encoder_layer import encoder_layer
+from tf_ls.ops.generation import Decoder, Generated, generate
 from tf_ls.ops.layer_norm import layer_norm
 from tf_ls.ops.output_projection import output_projection
 from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
+from tf_ls.ops.search_options import SearchOptions
 from tf_ls.ops.sentencepiece import EncodedSentences, SentencePiece
 
 __all__ = [
     "SINUSOIDS",
     "AdamResult",
     "CrossEntropy",
+    "Decoder",
     "EncodedSentences",
+    "Generated",
     "RowLayout",
+    "SearchOptions",
     "SentencePiece",
     "adam",
     "cross_entropy",
@@ -31,6 +36,7 @@ __all__ = [
     "dropout",
     "embedding",
     "encoder_layer",
+    "generate",
     "layer_norm",
     "output_projection",
     "pack",

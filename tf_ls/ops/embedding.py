@@ -5,7 +5,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from tf_ls.ops.dropout import seed_for
-from tf_ls.ops.host import on_host
+from tf_ls.ops.host import int64, on_host
 from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
@@ -61,7 +61,7 @@ def embedding(
         indices = indices.indices
     sinusoids = isinstance(positions, str)
     with on_host():
-        ids, start = _int64(ids, "ids"), _int64(start, "start")
+        ids, start = int64(ids, "ids"), int64(start, "start")
     return library.ops.ls_embedding(
         ids=ids,
         indices=[] if indices is None else [indices],
@@ -75,13 +75,6 @@ def embedding(
         sparse_gradient=sparse_gradient,
         T=tf.as_dtype(dtype or table.dtype),
     )
-
-
-def _int64(integers: tf.Tensor | int, name: str) -> tf.Tensor:
-    integers = tf.convert_to_tensor(integers)
-    if not integers.dtype.is_integer:
-        raise TypeError(f"{name} must be integers, got {integers.dtype.name}")
-    return tf.cast(integers, tf.int64)
 
 
 @tf.RegisterGradient("LSEmbedding")

@@ -173,6 +173,21 @@ def encoder_layer(
     return _block(x, *weights[6:8], _ffn(weights[8:], activation), pre_norm, epsilon)
 
 
+def causal_self_attention(
+    x: Array,
+    weights: Weights,
+    num_heads: int,
+    pre_norm: bool = True,
+    epsilon: float = 1e-6,
+    keys: int | None = None,
+) -> Array:
+    """Returns what comes behind the self-attention of a decoder layer with such weights."""
+    x, *weights = _float64([x, *weights[:6]])
+    visible = np.minimum(np.arange(len(x)) + 1, len(x) if keys is None else keys)
+    attend = _self_attention(weights[2:], num_heads, visible)
+    return _block(x, *weights[:2], attend, pre_norm, epsilon)
+
+
 def decoder_layer(
     x: Array,
     memory: Array | None,
@@ -190,11 +205,8 @@ def decoder_layer(
     `memory_lag`: wait-k, position i sees the first i + memory_lag positions of the memory.
     `keys` and `memory_keys`: how many positions may be attended to, as in encoder_layer.
     """
-    x, *weights = _float64([x, *weights])
-    visible = np.minimum(np.arange(len(x)) + 1, len(x) if keys is None else keys)
-    attend = _self_attention(weights[2:6], num_heads, visible)
-    x = _block(x, *weights[:2], attend, pre_norm, epsilon)
-    weights = weights[6:]
+    x = causal_self_attention(x, weights, num_heads, pre_norm, epsilon, keys)
+    weights = _float64(weights[6:])
     if memory is not None:
         memory = np.asarray(memory, np.float64)
         visible = np.full(len(x), len(memory) if memory_keys is None else memory_keys)

@@ -1,0 +1,217 @@
+"""Generation: the whole loop as one operation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import tensorflow as tf
+
+from tf_ls.ops.embedding import SINUSOIDS
+from tf_ls.ops.host import int64, on_host
+from tf_ls.ops.layer_attributes import check_layer
+from tf_ls.ops.library import library
+from tf_ls.ops.search_options import SearchOptions
+
+_NO_EXTRA_LENGTH = -1
+
+# Of options that are no float64.
+_DTYPES = {
+    "eos": tf.int64,
+    "method": tf.string,
+    "beam_size": tf.int64,
+    "num_hypotheses": tf.int64,
+    "length_penalty": tf.string,
+    "early_stopping": tf.bool,
+    "no_repeat_ngram_size": tf.int64,
+    "min_length": tf.int64,
+    "max_length": tf.int64,
+    "max_extra_length": tf.int64,
+    "forbidden_tokens": tf.int64,
+    "top_k": tf.int64,
+    "seed": tf.int64,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoder:
+    """The weights and the structure of a decoder, with what is in front of it and behind it.
+
+    Weights are tensors or variables of one dtype, float32, float16 or bfloat16.
+    """
+
+    layers: Sequence[Sequence[tf.Tensor]]
+    """The weights of each layer, as for `decoder_layer`."""
+
+    table: tf.Tensor
+    """[V, H], the embedding of tokens."""
+
+    num_heads: int
+    """As pre_norm, activation and epsilon: as for `decoder_layer`, the same for all layers."""
+
+    scale: float = 1.0
+    """What the table's numbers are multiplied by."""
+
+    positions: tf.Tensor | str | None = None
+    """As for `embedding`: "sinusoids", or a table [P, H] with as many rows as hypotheses may become
+    long (see `SearchOptions.max_extra_length`)."""
+
+    norm: tuple[tf.Tensor, tf.Tensor] | None = None
+    """gamma and beta [H] of a layer norm behind the last layer."""
+
+    output_weights: tf.Tensor | None = None
+    """[V, H], what logits are made by; None: `table`."""
+
+    output_bias: tf.Tensor | None = None
+    """[V]."""
+
+    pre_norm: bool = True
+    activation: str = "relu"
+    epsilon: float = 1e-6
+
+
+class Generated(NamedTuple):
+    """The hypotheses of B sentences: n of each, up to L tokens long."""
+
+    tokens: tf.Tensor
+    """int64 [B, n, L], EOS included if it came; EOS behind it."""
+
+    lengths: tf.Tensor
+    """int64 [B, n], how many tokens each has; 0 where fewer were found."""
+
+    scores: tf.Tensor
+    """float32 [B, n], by which a search ranks them; -inf where fewer were found."""
+
+    log_probs: tf.Tensor
+    """float32 [B, n, L], of each token; 0 behind the last."""
+
+    attention: tf.Tensor
+    """float32 [B, n, L, S], the last layer's cross-attention, averaged over the heads, with which
+    each token was made; 0 behind the last token and behind the source. [B, n, L, 0] if it was not
+    asked for."""
+
+
+def generate(
+    decoder: Decoder,
+    memory: tf.Tensor | None,
+    source_lengths: tf.Tensor | None,
+    start: tf.Tensor,
+    options: SearchOptions,
+    *,
+    prefix: tf.Tensor | tf.RaggedTensor | None = None,
+    prefix_lengths: tf.Tensor | None = None,
+    return_attention: bool | tf.Tensor = False,
+    dtype: tf.DType | str | None = None,
+) -> Generated:
+    """Generates from each sentence, in one operation.
+
+    What comes for a sentence depends neither on the other sentences nor on padding, but for the
+    rounding of products. Layers compute in the memory's dtype; logits, and what is made of them,
+    are float32. Weights are cast and laid out for products once a call.
+
+    Args:
+        decoder: the model.
+        memory: [B, S, M], what the layers attend to, an encoder's outputs; float32, float16 or
+            bfloat16. None for a decoder without cross-attention.
+        source_lengths: integers [B], from 0 to S, how many positions of the memory there are. None
+            without a memory.
+        start: integers [B], the token in front of each sentence's hypotheses.
+        options: what to generate. They may be tensors.
+        prefix: what the hypotheses of each sentence begin with (a decoder-only model's prompt):
+            integers [B, P], or ragged.
+        prefix_lengths: integers [B], how many tokens of the prefix there are; None: all P.
+        return_attention: whether to return attention; a Python value or a tensor.
+        dtype: what layers compute in, without a memory; None: the table's dtype.
+
+    Returns:
+        The hypotheses, best first; samples in the order drawn. They have no gradient.
+
+    Raises:
+        tf.errors.InvalidArgumentError: shapes that do not fit each other, tokens that are not in
+            the vocabulary, tensors of options that are out of their range, a table of positions
+            that is too short, logits that are NaN or infinite.
+        tf.errors.CancelledError: the call was cancelled.
+        ValueError: the same, where it is known when a graph is built; a memory without lengths.
+        TypeError: tokens or lengths that are no integers.
+    """
+    if (memory is None) != (source_lengths is None):
+        raise ValueError("memory and source_lengths must be given together, or none of them")
+    if not decoder.layers:
+        raise ValueError("decoder.layers must have at least one layer, got none")
+    sinusoids = isinstance(decoder.positions, str)
+    if sinusoids and decoder.positions != SINUSOIDS:
+        raise ValueError(
+            f'decoder.positions must be "{SINUSOIDS}", a tensor or None, got "{decoder.positions}"'
+        )
+    with on_host():
+        start = int64(start, "start")
+        prefix, prefix_lengths = _prefix(prefix, prefix_lengths, start)
+        scalars = _scalars(options)
+        if source_lengths is None:
+            source_lengths = tf.zeros([0], tf.int64)
+        host = {
+            "source_lengths": int64(source_lengths, "source_lengths"),
+            "start": start,
+            "prefix": prefix,
+            "prefix_lengths": prefix_lengths,
+            "return_attention": tf.convert_to_tensor(return_attention, tf.bool),
+            **scalars,
+        }
+    output_weights = decoder.table if decoder.output_weights is None else decoder.output_weights
+    return Generated(
+        *library.ops.ls_generate(
+            **host,
+            memory=[] if memory is None else [memory],
+            table=decoder.table,
+            positions=[] if decoder.positions is None or sinusoids else [decoder.positions],
+            norm=[] if decoder.norm is None else list(decoder.norm),
+            output_weights=output_weights,
+            output_bias=[] if decoder.output_bias is None else [decoder.output_bias],
+            weights=[weight for layer in decoder.layers for weight in layer],
+            num_layers=len(decoder.layers),
+            num_heads=decoder.num_heads,
+            pre_norm=decoder.pre_norm,
+            activation=check_layer(decoder.layers[0], decoder.num_heads, decoder.activation),
+            epsilon=decoder.epsilon,
+            scale=decoder.scale,
+            sinusoids=sinusoids,
+            T=memory.dtype if memory is not None else tf.as_dtype(dtype or decoder.table.dtype),
+        )
+    )
+
+
+tf.no_gradient("LSGenerate")
+
+
+def _scalars(options: SearchOptions) -> dict[str, tf.Tensor]:
+    """The options as tensors of the operation's dtypes."""
+
+    def tensor(name: str) -> tf.Tensor:
+        value = getattr(options, name)
+        dtype = _DTYPES.get(name, tf.float64)
+        if tf.is_tensor(value):
+            return value if dtype is tf.string else tf.cast(value, dtype)
+        return tf.convert_to_tensor(_NO_EXTRA_LENGTH if value is None else value, dtype)
+
+    return {field.name: tensor(field.name) for field in dataclasses.fields(SearchOptions)}
+
+
+def _prefix(
+    prefix: tf.Tensor | tf.RaggedTensor | None, lengths: tf.Tensor | None, start: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """The prefix [B, P] and its lengths [B]."""
+    if prefix is None:
+        if lengths is not None:
+            raise ValueError("prefix_lengths are given without a prefix")
+        batch = tf.shape(start)[:1]
+        return tf.zeros(tf.concat([batch, [0]], 0), tf.int64), tf.zeros_like(start)
+    if isinstance(prefix, tf.RaggedTensor):
+        if lengths is not None:
+            raise ValueError("prefix_lengths are given, but the prefix is ragged")
+        return int64(prefix.to_tensor(), "prefix"), int64(prefix.row_lengths(), "prefix_lengths")
+    prefix = int64(prefix, "prefix")
+    if lengths is None:
+        shape = tf.shape(prefix, out_type=tf.int64)
+        lengths = tf.fill(shape[:1], shape[1])
+    return prefix, int64(lengths, "prefix_lengths")
