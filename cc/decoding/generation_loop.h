@@ -1,12 +1,16 @@
 #ifndef TF_LS_CC_DECODING_GENERATION_LOOP_H_
 #define TF_LS_CC_DECODING_GENERATION_LOOP_H_
 
+#include <cstdint>
 #include <exception>
 #include <functional>
 #include <vector>
 
+#include "cc/decoding/generation_model.h"
+#include "cc/decoding/generation_options.h"
 #include "cc/decoding/generation_step.h"
 #include "cc/decoding/search_batch.h"
+#include "cc/decoding/step_exchange.h"
 #include "cc/kernels/host_copy.h"
 
 namespace tf_ls {
