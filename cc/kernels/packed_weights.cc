@@ -1,8 +1,10 @@
 #include "cc/kernels/packed_weights.h"
 
+#include <cstring>
 #include <stdexcept>
 
 #include "cc/core/bfloat16.h"
+#include "cc/kernels/row_access.h"
 
 namespace tf_ls {
 namespace {
@@ -29,6 +31,21 @@ ProductShape SliceShape(int64_t rows, int64_t inputs, int64_t columns, DataType 
   ProductShape shape = {rows, inputs, columns, inputs, 1, 0, 0, columns, type, type, false, false};
   shape.any_rows = true;
   return shape;
+}
+
+// Calls write(dense) with room for rows of `bytes` one behind the other, since oneDNN's kernels for
+// packed weights write nothing else (it takes others, and a hundred times as long): y itself, or a
+// buffer that is copied to y. With `read` the room holds what y holds.
+template <typename Write>
+void RunDense(int64_t rows, int64_t bytes, int64_t y_stride, bool read, unsigned char* y,
+              const Write& write) {
+  if (rows == 1 || bytes == y_stride) return write(y);
+  unsigned char* const dense = reinterpret_cast<unsigned char*>(
+      ThreadBuffer<30>(rows * bytes / static_cast<int64_t>(sizeof(float)) + 1));
+  for (int64_t i = 0; i < rows && read; ++i)
+    std::memcpy(dense + i * bytes, y + i * y_stride, bytes);
+  write(dense);
+  for (int64_t i = 0; i < rows; ++i) std::memcpy(y + i * y_stride, dense + i * bytes, bytes);
 }
 
 // Calls function(weight, memory) for each matrix with its place behind `memory`; returns the bytes.
@@ -83,7 +100,6 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
   }
   const auto get = [&](int64_t block_rows, int64_t slice) {
     ProductShape shape = SliceShape(block_rows, weight_.inputs, Columns(slice), type_);
-    shape.c_row_stride = y_stride;
     shape.c_type = y_type;
     shape.bias = bias != nullptr;
     shape.accumulate = accumulate;
@@ -103,8 +119,11 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
       for (int64_t task = begin; task < end; ++task) {
         const int64_t slice = first_slice + task;
         const Product& product = task == tasks - 1 ? *last : *inner;
-        product.Run(from, Slice(slice), bias == nullptr ? nullptr : bias + slice * columns_,
-                    to + task * columns_ * y_size);
+        RunDense(block_rows, Columns(slice) * y_size, y_stride * y_size, accumulate,
+                 to + task * columns_ * y_size, [&](void* dense) {
+                   product.Run(from, Slice(slice),
+                               bias == nullptr ? nullptr : bias + slice * columns_, dense);
+                 });
       }
     });
   };
