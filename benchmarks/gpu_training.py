@@ -26,24 +26,19 @@ appended to `--out`; `--report` prints the table of such a file, of several runs
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
-import os
 import shlex
 import statistics
-import subprocess
 import sys
-import tempfile
-import threading
 import time
-import traceback
 from pathlib import Path
-from typing import Any, NamedTuple, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 import numpy as np
 import training_batches
 from training_batches import Batch
+from workers import Worker, answer_lines, contender_environment, last_words
 
 VOCAB_SIZE = 32000
 CORPUS_BATCHES = 16
@@ -187,7 +182,7 @@ def measure_all(args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def measure_side_by_side(contenders: list[str], cells: list[str], args: argparse.Namespace):
     """Yields a result for each contender and cell."""
-    workers = [Worker(contender, cells, args) for contender in contenders]
+    workers = [start_worker(contender, cells, args) for contender in contenders]
     try:
         for cell in cells:
             for worker in workers:
@@ -205,61 +200,14 @@ def measure_side_by_side(contenders: list[str], cells: list[str], args: argparse
             worker.close()
 
 
-class Worker:
+def start_worker(contender: str, cells: list[str], args: argparse.Namespace) -> Worker:
     """A process that prepares a contender for cells of one model and measures, when told to."""
-
-    def __init__(self, contender: str, cells: list[str], args: argparse.Namespace):
-        self._timeout = args.timeout
-        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115  until close()
-        python = args.torch_python if contender.startswith("torch") else [sys.executable]
-        command = [*python, __file__, "--worker", contender, "--cells", *cells]
-        command += ["--seconds", str(args.seconds), "--device", args.device]
-        if args.lengths:
-            command += ["--lengths", str(args.lengths)]
-        # Several processes share the card, so TensorFlow must not take all of its memory.
-        environment = dict(os.environ, TF_FORCE_GPU_ALLOW_GROWTH="true")
-        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-        environment.pop("TF_LS_COMPUTE_DTYPE", None)
-        environment.pop("TF_LS_DISABLE", None)
-        if contender.startswith("stock"):
-            environment["TF_LS_DISABLE"] = "1"
-        elif contender == "tf_ls-bfloat16":
-            environment["TF_LS_COMPUTE_DTYPE"] = "bfloat16"
-        self._process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-        )
-
-    def answer(self) -> dict[str, Any]:
-        """Waits for the next thing it says; what it said last if it ended instead."""
-        end = threading.Timer(self._timeout, self._process.kill)
-        end.start()
-        line = self._process.stdout.readline()
-        in_time = end.is_alive()
-        end.cancel()
-        if line:
-            return json.loads(line)
-        status = self._process.wait()
-        self._log.seek(0)
-        log = self._log.read()[-4000:]
-        if in_time:
-            return {"error": f"ended with status {status}\n{log}"}
-        return {"error": f"{log}\nnot done in {self._timeout:.0f} s"}
-
-    def tell(self, task: str, cell: str) -> None:
-        """Has it prepare or measure a cell, and answer."""
-        with contextlib.suppress(BrokenPipeError):  # answer() knows why
-            print(task, cell, file=self._process.stdin, flush=True)
-
-    def close(self) -> None:
-        """Ends the process, which then frees the card."""
-        self._process.kill()
-        self._process.communicate()
-        self._log.close()
+    python = args.torch_python if contender.startswith("torch") else [sys.executable]
+    command = [*python, __file__, "--worker", contender, "--cells", *cells]
+    command += ["--seconds", str(args.seconds), "--device", args.device]
+    if args.lengths:
+        command += ["--lengths", str(args.lengths)]
+    return Worker(command, contender_environment(contender), args.timeout)
 
 
 def summarize(
@@ -298,12 +246,6 @@ def show(result: dict[str, Any]) -> None:
         f" ready in {result['prepare_seconds']:.0f} s",
         flush=True,
     )
-
-
-def last_words(error: str) -> str:
-    """The last line of an error that says something."""
-    lines = [line.strip() for line in error.splitlines()]
-    return next((line for line in reversed(lines) if line and line[0] not in "[{^~"), "no reason")
 
 
 def report(results: list[dict[str, Any]], peak_tflops: Optional[float]) -> int:
@@ -360,25 +302,25 @@ def flops(model: Model, batch: Batch) -> float:
 
 def work(contender: str, args: argparse.Namespace) -> None:
     """Does what it is told, line by line: prepares a cell, or measures one."""
-    answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # whatever libraries print is no answer
-    model = MODELS[CELLS[args.cells[0]].model]
-    of_corpus = CELLS[args.cells[0]].tokens > 0
-    kind = TorchContender if contender.startswith("torch") else NeurSTContender
-    trained = kind(contender, model, of_corpus, args.device)
-    timers: dict[str, StepTimer] = {}
-    for line in sys.stdin:
-        task, cell = line.split()
-        try:
-            if task == "prepare":
-                data = make_batches(CELLS[cell], model, args.lengths)
-                timers[cell] = StepTimer(trained, model, data)
-                answer = timers[cell].describe()
-            else:
-                answer = timers[cell].measure(args.seconds)
-        except Exception:
-            answer = {"error": traceback.format_exc()}
-        print(json.dumps(answer), file=answers)
+
+    def start() -> Callable[[list[str]], dict[str, Any]]:
+        model = MODELS[CELLS[args.cells[0]].model]
+        of_corpus = CELLS[args.cells[0]].tokens > 0
+        kind = TorchContender if contender.startswith("torch") else NeurSTContender
+        trained = kind(contender, model, of_corpus, args.device)
+        timers: dict[str, StepTimer] = {}
+
+        def respond(words: list[str]) -> dict[str, Any]:
+            task, cell = words
+            if task == "measure":
+                return timers[cell].measure(args.seconds)
+            data = make_batches(CELLS[cell], model, args.lengths)
+            timers[cell] = StepTimer(trained, model, data)
+            return timers[cell].describe()
+
+        return respond
+
+    answer_lines(start)
 
 
 def make_batches(cell: Cell, model: Model, lengths: Optional[Path]) -> list[Batch]:

@@ -1,0 +1,85 @@
+"""A NeurST Transformer of random weights and its beam search, as NeurST's predict entry runs them.
+
+Importing this mends what NeurST misses in newer TensorFlow, so it comes before TensorFlow.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import neurst  # noqa: F401  before TensorFlow, so that Keras 2 is chosen
+import numpy as np
+import tensorflow as tf
+from neurst.layers.search.beam_search import BeamSearch
+from neurst.models.transformer import Transformer
+from neurst.training import training_utils
+from neurst.utils.hparams_sets import get_hyper_parameters
+
+
+class NeurSTSearch:
+    """Beam search for hypotheses of a fixed length: EOS may only be one of the last two words.
+
+    Args:
+        hparams_set: the name of NeurST's hyperparameters.
+        vocab_size: of both sides; the last ids are unknown word, begin and end of a sentence.
+        dtype: NeurST's --dtype.
+    """
+
+    def __init__(self, hparams_set: str, vocab_size: int, dtype: str):
+        training_utils.startup_env(dtype=dtype, enable_xla=False)
+        args = {flag.name: flag.default for flag in Transformer.class_or_method_args()}
+        args.update(get_hyper_parameters(hparams_set)["model.params"])
+        meta = {"vocab_size": vocab_size, "unk_id": vocab_size - 3, "language": "en"}
+        meta.update(eos_id=vocab_size - 1, bos_id=vocab_size - 2, pad_id=vocab_size - 1)
+        self._bos = vocab_size - 2
+        self._model = Transformer.new(args, dict(meta), dict(meta), name="model")
+        for variable in self._model.variables:
+            variable.assign(random_weight(_short_name(variable), variable.shape))
+        self._searches = {}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Float32, by NeurST's names without the model's own."""
+        return {_short_name(variable): variable.numpy() for variable in self._model.variables}
+
+    def __call__(self, source: np.ndarray, beam_size: int, length: int) -> np.ndarray:
+        """Returns the best hypotheses, int32 [sentences, length], of int64 [sentences, any]."""
+        return self._search(beam_size, length)(tf.constant(source)).numpy()
+
+    def is_fused(self, beam_size: int, length: int) -> bool:
+        """Whether the graph of this search is tf_ls' operation."""
+        graph = self._search(beam_size, length).get_concrete_function().graph
+        return any(op.type == "LSGenerate" for op in graph.get_operations())
+
+    def _search(self, beam_size: int, length: int):
+        if (beam_size, length) not in self._searches:
+            args = {flag.name: flag.default for flag in BeamSearch.class_or_method_args()}
+            args.update(beam_size=beam_size, length_penalty=0.6, extra_decode_length=length)
+            args.update(maximum_decode_length=length, minimum_decode_length=length - 1)
+            search = BeamSearch(args)
+            search.set_model(self._model)
+
+            @tf.function(input_signature=[tf.TensorSpec([None, None], tf.int64)])
+            def run(source: tf.Tensor) -> tf.Tensor:
+                inputs = {"src": source, "src_padding": tf.zeros(tf.shape(source))}
+                inputs["trg_input"] = tf.fill([tf.shape(source)[0]], self._bos)
+                return search(inputs)[0]
+
+            self._searches[beam_size, length] = run
+        return self._searches[beam_size, length]
+
+
+def random_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The same in every process. Strong layers: else a model with tied weights repeats its input."""
+    weight = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
+    if name.endswith("gamma"):
+        return 1 + 0.1 * weight
+    if len(shape) == 1:
+        return 0.1 * weight
+    if "emb/weights" in name or "shared/weights" in name:
+        return weight * shape[1] ** -0.5
+    ends_block = "output_transform" in name or "dense2" in name
+    return weight * (12 if ends_block else 1) * shape[0] ** -0.5
+
+
+def _short_name(variable: tf.Variable) -> str:
+    return variable.name.split("/", 1)[1].split(":")[0]
