@@ -333,8 +333,9 @@ TF_LS_MULTIVERSION Amount AmountAbove(const float* x, const float* weights, int6
     float sum = 0.0f;
 #pragma omp simd reduction(+ : count, sum)
     for (int64_t i = start; i < end; ++i) {
+      const float weight = weights[i];  // read in any case, or there would be branches
       count += x[i] > bound ? 1 : 0;
-      sum += x[i] > bound ? weights[i] : 0.0f;
+      sum += x[i] > bound ? weight : 0.0f;
     }
     amount.count += count;
     amount.sum += sum;

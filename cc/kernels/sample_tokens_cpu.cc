@@ -177,7 +177,7 @@ Word Limit(const SamplingDraw& draw, const float* logits, int64_t n, float top) 
   }
   if (has_top_p) {
     row::ExpBelow(logits, top, draw.factor, n, weights);
-    for (int64_t i = 0; i < n; ++i) {
+    for (int64_t i = 0; limit.logit > -kInfinity && i < n; ++i) {
       if (Word{logits[i], static_cast<int32_t>(i)}.IsWorseThan(limit)) weights[i] = 0.0f;
     }
     const double all = row::AmountAbove(logits, weights, n, -kInfinity).sum;
