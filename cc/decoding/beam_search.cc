@@ -44,24 +44,31 @@ void BeamSearch::AddExcluded(int row, std::vector<int32_t>* excluded) const {
   }
 }
 
+// Each hypothesis' continuations come best first, so those of all are merged as far as there is
+// room.
 void BeamSearch::Advance(const RowCandidates* rows) {
   ++steps_;
   FindContinuations(rows);
-  remembered_.assign(rows_.size(), kNoAttention);
+  const double divisor = SearchDivisor();
+  const size_t places = options_.beam_size;
   next_.clear();
   origins_.clear();
-  for (size_t i = 0; i < continuations_.size(); ++i) {
-    const Continuation& best = continuations_[i];
+  for (size_t i = 0; next_.size() < places || (options_.early_stopping && i < places); ++i) {
+    const auto best =
+        std::max_element(continuations_.begin(), continuations_.end(), Continuations::IsWorse);
+    if (best->left == 0) break;
     // What has ended leaves the beam if it is among the best of all; others take the places.
-    const bool leaves = options_.early_stopping && best.ended;
-    const size_t places = options_.beam_size;
-    if (leaves ? i >= places : next_.size() >= places) continue;
-    if (leaves) {
-      finished_.push_back(Continued(best, rows));
-    } else {
-      next_.push_back(Continued(best, rows));
-      origins_.push_back(best.row);
+    const bool leaves = options_.early_stopping && best->ends(options_.eos);
+    if (leaves && i < places) {
+      finished_.push_back(Continued(rows, &*best));
+    } else if (!leaves && next_.size() < places) {
+      next_.push_back(Continued(rows, &*best));
+      origins_.push_back(best->row);
     }
+    if (best->candidate != nullptr) ++best->candidate;
+    --best->left;
+    ++best->rank;
+    Rank(divisor, &*best);
   }
   beam_.swap(next_);
   const double patient = std::floor(options_.patience * options_.beam_size + 0.5);
@@ -70,62 +77,69 @@ void BeamSearch::Advance(const RowCandidates* rows) {
   FindRows();
 }
 
-// All that have not ended have the same length, so that a row's candidates keep their order when
-// they are divided by it.
 void BeamSearch::FindContinuations(const RowCandidates* rows) {
-  const double divisor = SearchesUndivided() ? 1.0 : Divisor(steps_, /*has_eos=*/false);
+  const double divisor = SearchDivisor();
   continuations_.clear();
-  covered_.clear();
-  const auto add = [&](int rank, Continuation continuation) {
-    continuation.value = continuation.search_score - options_.diversity * rank;
-    continuation.order = static_cast<int>(continuations_.size());
-    continuations_.push_back(continuation);
-  };
+  int row = 0;
   for (int i = 0; i < static_cast<int>(beam_.size()); ++i) {
     const Hypothesis& hypothesis = beam_[i];
-    const int row = static_cast<int>(covered_.size());
-    const RowCandidates* const choice = hypothesis.ended ? nullptr : rows + row;
-    if (choice != nullptr) {
-      covered_.push_back(hypothesis);
-      if (choice->count > 0 && options_.coverage_penalty > 0.0) {
-        Cover(choice->attention, &covered_.back());
-      }
-    }
+    const RowCandidates* const choice = hypothesis.ended ? nullptr : rows + row++;
+    continuations_.push_back({});
+    Continuations& continuations = continuations_.back();
+    continuations.from = i;
+    continuations.rank = 1;
+    continuations.remembered = kNoAttention;
     if (choice == nullptr || choice->count == 0) {
-      add(1, {0, 0, i, -1, nullptr, hypothesis.log_prob, hypothesis.search_score, true});
-      continue;
+      continuations.row = -1;
+      continuations.left = 1;
+      continuations.candidate = nullptr;
+    } else {
+      continuations.row = row - 1;
+      continuations.left = choice->count;
+      continuations.candidate = choice->candidates;
+      continuations.coverage = hypothesis.coverage;
+      if (options_.coverage_penalty > 0.0) Cover(choice->attention, &continuations.coverage);
     }
-    for (int k = 0; k < choice->count; ++k) {
-      const Candidate& candidate = choice->candidates[k];
-      const double log_prob = hypothesis.log_prob + candidate.log_prob;
-      add(k + 1, {0, 0, i, row, &candidate, log_prob, log_prob / divisor + covered_[row].coverage,
-                  candidate.token == options_.eos});
-    }
+    Rank(divisor, &continuations);
   }
-  std::sort(continuations_.begin(), continuations_.end(),
-            [](const Continuation& a, const Continuation& b) {
-              return a.value > b.value || (a.value == b.value && a.order < b.order);
-            });
 }
 
-BeamSearch::Hypothesis BeamSearch::Continued(const Continuation& continuation,
-                                             const RowCandidates* rows) {
-  if (continuation.candidate == nullptr) {
-    Hypothesis same = beam_[continuation.from];
+// All that have not ended have the same length, so that candidates keep their order when they are
+// divided by it.
+void BeamSearch::Rank(double divisor, Continuations* continuations) const {
+  if (continuations->left == 0) return;
+  const Hypothesis& hypothesis = beam_[continuations->from];
+  if (continuations->candidate == nullptr) {
+    continuations->search_score = hypothesis.search_score;
+  } else {
+    continuations->log_prob = hypothesis.log_prob + continuations->candidate->log_prob;
+    continuations->search_score =
+        continuations->log_prob / divisor + continuations->coverage.penalty;
+  }
+  continuations->value = continuations->search_score - options_.diversity * continuations->rank;
+}
+
+BeamSearch::Hypothesis BeamSearch::Continued(const RowCandidates* rows,
+                                             Continuations* continuations) {
+  const Hypothesis& before = beam_[continuations->from];
+  if (continuations->candidate == nullptr) {
+    Hypothesis same = before;
     same.ended = true;
     return same;
   }
-  int& remembered = remembered_[continuation.row];
+  int& remembered = continuations->remembered;
   if (options_.return_attention && remembered == kNoAttention) {
-    remembered = Remember(rows[continuation.row].attention);
+    remembered = Remember(rows[continuations->row].attention);
   }
-  Hypothesis hypothesis = covered_[continuation.row];
-  hypothesis.node = tree_.Add(hypothesis.node, continuation.candidate->token,
-                              continuation.candidate->log_prob, remembered);
-  ++hypothesis.length;
-  hypothesis.log_prob = continuation.log_prob;
-  hypothesis.search_score = continuation.search_score;
-  hypothesis.ended = hypothesis.has_eos = continuation.ended;
+  const Candidate& candidate = *continuations->candidate;
+  const bool ends = continuations->ends(options_.eos);
+  Hypothesis hypothesis;
+  hypothesis.node = tree_.Add(before.node, candidate.token, candidate.log_prob, remembered);
+  hypothesis.length = before.length + 1;
+  hypothesis.log_prob = continuations->log_prob;
+  hypothesis.has_eos = hypothesis.ended = ends;
+  hypothesis.coverage = continuations->coverage;
+  hypothesis.search_score = continuations->search_score;
   return hypothesis;
 }
 
@@ -135,16 +149,16 @@ int BeamSearch::Remember(const float* attention) {
   return source_length_ == 0 ? 0 : static_cast<int>(attention_.size() / source_length_) - 1;
 }
 
-void BeamSearch::Cover(const float* attention, Hypothesis* hypothesis) const {
+void BeamSearch::Cover(const float* attention, Coverage* coverage) const {
   std::vector<float> attended(source_length_);
-  hypothesis->coverage = 0.0;
+  coverage->penalty = 0.0;
   for (int i = 0; i < source_length_; ++i) {
     attended[i] = attention[i];
-    if (hypothesis->attended != nullptr) attended[i] += (*hypothesis->attended)[i];
-    hypothesis->coverage += std::log(std::min(std::max(attended[i], kLeastCoverage), 1.0f));
+    if (coverage->attended != nullptr) attended[i] += (*coverage->attended)[i];
+    coverage->penalty += std::log(std::min(std::max(attended[i], kLeastCoverage), 1.0f));
   }
-  hypothesis->coverage *= options_.coverage_penalty;
-  hypothesis->attended = std::make_shared<const std::vector<float>>(std::move(attended));
+  coverage->penalty *= options_.coverage_penalty;
+  coverage->attended = std::make_shared<const std::vector<float>>(std::move(attended));
 }
 
 double BeamSearch::Divisor(int length, bool has_eos) const {
@@ -159,11 +173,13 @@ double BeamSearch::Divisor(int length, bool has_eos) const {
 double BeamSearch::Score(const Hypothesis& hypothesis) const {
   const double divisor = Divisor(hypothesis.length, hypothesis.has_eos);
   if (divisor == 0.0) return -std::numeric_limits<double>::infinity();
-  return hypothesis.log_prob / divisor + hypothesis.coverage;
+  return hypothesis.log_prob / divisor + hypothesis.coverage.penalty;
 }
 
-bool BeamSearch::SearchesUndivided() const {
-  return options_.length_penalty == LengthPenalty::kLightseq && options_.length_penalty_alpha < 0.0;
+double BeamSearch::SearchDivisor() const {
+  const bool undivided =
+      options_.length_penalty == LengthPenalty::kLightseq && options_.length_penalty_alpha < 0.0;
+  return undivided ? 1.0 : Divisor(steps_, /*has_eos=*/false);
 }
 
 void BeamSearch::FindRows() {
