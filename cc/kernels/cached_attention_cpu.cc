@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "cc/kernels/cached_attention.h"
@@ -9,53 +10,88 @@
 namespace tf_ls {
 namespace {
 
-// Where one head's keys or values of a row's positions lie, for as long as this thread does not ask
-// for others.
-template <typename T, typename Paths>
-const T* const* Locate(const Paths& paths, int64_t row, int64_t head, HeadSlots<const T> slots) {
-  thread_local std::vector<const T*> vectors;
-  const int64_t length = paths.Length(row);
-  vectors.resize(length);
-  for (int64_t i = 0; i < length; ++i) vectors[i] = slots.At(paths.Slot(row, i), head, i);
-  return vectors.data();
-}
+constexpr int64_t kCacheLine = 64;
 
-// `kept` gets the weights, unless it is null.
-template <typename T, typename Paths>
-void Attend(const CachedAttentionShape& shape, const Paths& paths, int64_t row, int64_t head,
-            HeadRows<const T> q, HeadSlots<const T> keys, HeadSlots<const T> values, T* out,
-            float* kept = nullptr) {
-  const int64_t size = shape.head_size;
-  const int64_t length = paths.Length(row);
-  T* const to = out + row * shape.hidden_size() + head * size;
-  if (length == 0) {
-    std::fill(to, to + size, T{});
+// Where the keys and values of a row's positions lie, of one head.
+template <typename T>
+class Located {
+ public:
+  // And has those brought to the cache that `before` did not have: they lie scattered, where no
+  // processor foresees them.
+  template <typename Paths>
+  void Locate(const Paths& paths, int64_t row, int64_t head, HeadSlots<const T> keys,
+              HeadSlots<const T> values, int64_t head_size, const Located* before) {
+    const int64_t length = paths.Length(row);
+    keys_.resize(length);
+    values_.resize(length);
+    for (int64_t i = 0; i < length; ++i) {
+      const int64_t slot = paths.Slot(row, i);
+      keys_[i] = keys.At(slot, head, i);
+      values_[i] = values.At(slot, head, i);
+      if (before == nullptr || before->Has(i, keys_[i])) continue;
+      for (int64_t j = 0; j < head_size; j += kCacheLine / static_cast<int64_t>(sizeof(T))) {
+        __builtin_prefetch(keys_[i] + j);
+        __builtin_prefetch(values_[i] + j);
+      }
+    }
+  }
+
+  int64_t length() const { return keys_.size(); }
+  const T* const* keys() const { return keys_.data(); }
+  const T* const* values() const { return values_.data(); }
+
+ private:
+  bool Has(int64_t i, const T* key) const { return i < length() && keys_[i] == key; }
+
+  std::vector<const T*> keys_, values_;
+};
+
+// out[head_size] of one query. `kept` gets the weights, unless it is null.
+template <typename T>
+void Attend(const Located<T>& at, int64_t size, const T* q, T* out, float* kept) {
+  if (at.length() == 0) {
+    std::fill(out, out + size, T{});
     return;
   }
   float* const query = ThreadBuffer<0>(size);
-  row::Scale(ReadRow(q.data + row * q.stride + head * size, size, query),
-             1.0f / std::sqrt(static_cast<float>(size)), size, query);
-  float* const weights = kept != nullptr ? kept : ThreadBuffer<1>(length);
-  row::Products(query, Locate(paths, row, head, keys), length, size, weights);
-  row::Softmax(length, weights);
-  float* const result = RowTarget(to, query);
-  row::WeightedSum(weights, Locate(paths, row, head, values), length, size, result);
-  WriteRow(result, size, to);
+  row::Scale(ReadRow(q, size, query), 1.0f / std::sqrt(static_cast<float>(size)), size, query);
+  float* const weights = kept != nullptr ? kept : ThreadBuffer<1>(at.length());
+  row::Products(query, at.keys(), at.length(), size, weights);
+  row::Softmax(at.length(), weights);
+  float* const result = RowTarget(out, query);
+  row::WeightedSum(weights, at.values(), at.length(), size, result);
+  WriteRow(result, size, out);
 }
 
-// Calls body(row, head) for all of them. Rows that follow each other, whose paths may share much,
-// have the same head: what they share is in the core's cache.
-template <typename Paths, typename Body>
-void ForEachHead(const Cpu& cpu, const CachedAttentionShape& shape, const Paths& paths,
-                 const Body& body) {
+// Attends with each row and head, after store(row, head). `kept`: [rows, heads, kept_length], or
+// null. Rows that follow each other, whose paths may share much, have the same head one after the
+// other: what they share is in the core's cache.
+template <typename T, typename Paths, typename Store>
+void AttendWithAll(const Cpu& cpu, const CachedAttentionShape& shape, const Paths& paths,
+                   HeadRows<const T> q, HeadSlots<const T> keys, HeadSlots<const T> values, T* out,
+                   float* kept, int64_t kept_length, const Store& store) {
+  const int64_t size = shape.head_size;
   int64_t positions = 0;
   for (int64_t i = 0; i < shape.rows; ++i) positions += paths.Length(i);
   const int64_t average = positions / std::max<int64_t>(1, shape.rows) + 1;
-  cpu.threads->ParallelFor(shape.rows * shape.heads, average * (shape.head_size / 4 + 4),
-                           [&](int64_t begin, int64_t end) {
-                             for (int64_t task = begin; task < end; ++task)
-                               body(task % shape.rows, task / shape.rows);
-                           });
+  const int64_t cost = average * (size + 16);  // some 40 ns for each 64 numbers from memory
+  cpu.threads->ParallelFor(shape.rows * shape.heads, cost, [&](int64_t begin, int64_t end) {
+    thread_local Located<T> now, next;
+    const auto locate = [&](int64_t task, const Located<T>* before, Located<T>* located) {
+      located->Locate(paths, task % shape.rows, task / shape.rows, keys, values, size, before);
+    };
+    locate(begin, nullptr, &now);
+    for (int64_t task = begin; task < end; ++task) {
+      if (task + 1 < end) locate(task + 1, &now, &next);
+      const int64_t row = task % shape.rows;
+      const int64_t head = task / shape.rows;
+      store(row, head);
+      Attend(now, size, q.data + row * q.stride + head * size,
+             out + row * shape.hidden_size() + head * size,
+             kept == nullptr ? nullptr : kept + (row * shape.heads + head) * kept_length);
+      std::swap(now, next);
+    }
+  });
 }
 
 // From weights [rows, heads, mean.length].
@@ -88,7 +124,7 @@ template <typename T>
 void CachedSelfAttention(const Cpu& cpu, const CachedAttentionShape& shape, const BeamPaths& paths,
                          HeadRows<const T> q, HeadRows<const T> k, HeadRows<const T> v,
                          HeadSlots<T> keys, HeadSlots<T> values, T* out) {
-  ForEachHead(cpu, shape, paths, [&](int64_t row, int64_t head) {
+  const auto store = [&](int64_t row, int64_t head) {
     const int64_t last = paths.Length(row) - 1;
     const int64_t slot = paths.Slot(row, last);
     const auto append = [&](HeadRows<const T> from, HeadSlots<T> to) {
@@ -97,8 +133,9 @@ void CachedSelfAttention(const Cpu& cpu, const CachedAttentionShape& shape, cons
     };
     append(k, keys);
     append(v, values);
-    Attend<T>(shape, paths, row, head, q, keys.ToRead(), values.ToRead(), out);
-  });
+  };
+  AttendWithAll<T>(cpu, shape, paths, q, keys.ToRead(), values.ToRead(), out, /*kept=*/nullptr,
+                   /*kept_length=*/0, store);
 }
 
 template <typename T>
@@ -111,11 +148,8 @@ void CachedCrossAttention(const Cpu& cpu, const CachedAttentionShape& shape,
   float* const weights = mean_weights.data == nullptr
                              ? nullptr
                              : cpu.arena->Allocate<float>(shape.rows * shape.heads * length);
-  ForEachHead(cpu, shape, memory, [&](int64_t row, int64_t head) {
-    float* const kept =
-        weights == nullptr ? nullptr : weights + (row * shape.heads + head) * length;
-    Attend<T>(shape, memory, row, head, q, keys, values, out, kept);
-  });
+  AttendWithAll<T>(cpu, shape, memory, q, keys, values, out, weights, length,
+                   [](int64_t /*row*/, int64_t /*head*/) {});
   if (weights != nullptr) AverageOverHeads(shape, memory, weights, mean_weights);
 }
 

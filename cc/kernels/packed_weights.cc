@@ -19,7 +19,7 @@ constexpr int64_t kColumnUnit = 64;
 // Numbers of a slice: as few as are worth a task of their own.
 constexpr int64_t kSliceNumbers = 1 << 16;
 // Bytes of a weight that a core reads in a cycle, from memory.
-constexpr int64_t kBytesPerCycle = 4;
+constexpr int64_t kBytesPerCycle = 2;
 
 int64_t SliceColumns(int64_t inputs) {
   const int64_t columns = kSliceNumbers / std::max<int64_t>(1, inputs) / kColumnUnit * kColumnUnit;

@@ -65,62 +65,103 @@ TF_LS_INLINE void MapSlope(const float* x, const float* dy, int64_t n, float* dx
   for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * Function::Slope(x[i]);
 }
 
-// Four rows at a time, which share what is read of x and sums that do not wait for each other.
+// As many numbers as the widest processors take at once; others take them in parts.
+constexpr int64_t kLanes = 16;
+typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
+typedef float FourLanes __attribute__((vector_size(4 * sizeof(float))));
+
+TF_LS_INLINE Lanes LoadLanes(const float* from) {
+  Lanes lanes;
+  std::memcpy(&lanes, from, sizeof(lanes));
+  return lanes;
+}
+
+TF_LS_INLINE Lanes LoadLanes(const bfloat16* from) {
+  typedef uint16_t Halves __attribute__((vector_size(kLanes * sizeof(uint16_t))));
+  typedef uint32_t Bits __attribute__((vector_size(kLanes * sizeof(uint32_t))));
+  static_assert(sizeof(bfloat16) == sizeof(uint16_t), "a bfloat16 is the upper half of a float");
+  Halves halves;
+  std::memcpy(&halves, from, sizeof(halves));
+  const Bits bits = __builtin_convertvector(halves, Bits) << 16;
+  Lanes lanes;
+  std::memcpy(&lanes, &bits, sizeof(lanes));
+  return lanes;
+}
+
+// The sums of each of four vectors' numbers, of all four at once.
+TF_LS_INLINE FourLanes SumsOf(Lanes a, Lanes b, Lanes c, Lanes d) {
+  // In each group of four numbers: a, b, a, b.
+  const Lanes ab =
+      __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29) +
+      __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  const Lanes cd =
+      __builtin_shufflevector(c, d, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29) +
+      __builtin_shufflevector(c, d, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+  // a, b, c, d.
+  const Lanes all =
+      __builtin_shufflevector(ab, cd, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29) +
+      __builtin_shufflevector(ab, cd, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31);
+  return (__builtin_shufflevector(all, all, 0, 1, 2, 3) +
+          __builtin_shufflevector(all, all, 4, 5, 6, 7)) +
+         (__builtin_shufflevector(all, all, 8, 9, 10, 11) +
+          __builtin_shufflevector(all, all, 12, 13, 14, 15));
+}
+
+// Four rows at a time, which share what is read of x and sums that do not wait for each other. At
+// the end some of the four are the last row.
 template <typename T>
 TF_LS_INLINE void ProductsOf(const float* x, const T* const* rows, int64_t count, int64_t n,
                              float* products) {
-  int64_t i = 0;
-  for (; i + 4 <= count; i += 4) {
+  const int64_t whole = n / kLanes * kLanes;
+  for (int64_t i = 0; i < count; i += 4) {
     const T* const a = rows[i];
-    const T* const b = rows[i + 1];
-    const T* const c = rows[i + 2];
-    const T* const d = rows[i + 3];
-    float sum_a = 0.0f, sum_b = 0.0f, sum_c = 0.0f, sum_d = 0.0f;
-#pragma omp simd reduction(+ : sum_a, sum_b, sum_c, sum_d)
-    for (int64_t j = 0; j < n; ++j) {
-      sum_a += x[j] * ToFloat(a[j]);
-      sum_b += x[j] * ToFloat(b[j]);
-      sum_c += x[j] * ToFloat(c[j]);
-      sum_d += x[j] * ToFloat(d[j]);
+    const T* const b = rows[i + 1 < count ? i + 1 : count - 1];
+    const T* const c = rows[i + 2 < count ? i + 2 : count - 1];
+    const T* const d = rows[i + 3 < count ? i + 3 : count - 1];
+    Lanes sum_a = {}, sum_b = {}, sum_c = {}, sum_d = {};
+    for (int64_t j = 0; j < whole; j += kLanes) {
+      const Lanes part = LoadLanes(x + j);
+      sum_a += part * LoadLanes(a + j);
+      sum_b += part * LoadLanes(b + j);
+      sum_c += part * LoadLanes(c + j);
+      sum_d += part * LoadLanes(d + j);
     }
-    products[i] = sum_a;
-    products[i + 1] = sum_b;
-    products[i + 2] = sum_c;
-    products[i + 3] = sum_d;
-  }
-  for (; i < count; ++i) {
-    const T* const a = rows[i];
-    float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t j = 0; j < n; ++j) sum += x[j] * ToFloat(a[j]);
-    products[i] = sum;
+    FourLanes sums = SumsOf(sum_a, sum_b, sum_c, sum_d);
+    for (int64_t j = whole; j < n; ++j) {
+      sums += x[j] * FourLanes{ToFloat(a[j]), ToFloat(b[j]), ToFloat(c[j]), ToFloat(d[j])};
+    }
+    if (i + 4 <= count) {
+      std::memcpy(products + i, &sums, sizeof(sums));
+    } else {
+      for (int64_t k = i; k < count; ++k) products[k] = sums[k - i];
+    }
   }
 }
 
-// Four rows at a time, for which y is read and written once.
+// Columns j to j + vectors * kLanes of a weighted sum, which stay in registers meanwhile.
+template <int vectors, typename T>
+TF_LS_INLINE void WeightedColumns(const float* weights, const T* const* rows, int64_t count,
+                                  int64_t j, float* y) {
+  Lanes sums[vectors] = {};
+  for (int64_t i = 0; i < count; ++i) {
+    for (int v = 0; v < vectors; ++v) sums[v] += weights[i] * LoadLanes(rows[i] + j + v * kLanes);
+  }
+  std::memcpy(y + j, sums, sizeof(sums));
+}
+
 template <typename T>
 TF_LS_INLINE void WeightedSumOf(const float* weights, const T* const* rows, int64_t count,
                                 int64_t n, float* y) {
-  for (int64_t j = 0; j < n; ++j) y[j] = 0.0f;
-  int64_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    const T* const a = rows[i];
-    const T* const b = rows[i + 1];
-    const T* const c = rows[i + 2];
-    const T* const d = rows[i + 3];
-    const float of_a = weights[i], of_b = weights[i + 1];
-    const float of_c = weights[i + 2], of_d = weights[i + 3];
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) {
-      y[j] += (of_a * ToFloat(a[j]) + of_b * ToFloat(b[j])) +
-              (of_c * ToFloat(c[j]) + of_d * ToFloat(d[j]));
-    }
+  constexpr int kVectors = 4;
+  int64_t j = 0;
+  for (; j + kVectors * kLanes <= n; j += kVectors * kLanes) {
+    WeightedColumns<kVectors>(weights, rows, count, j, y);
   }
-  for (; i < count; ++i) {
-    const T* const a = rows[i];
-    const float of_a = weights[i];
-#pragma omp simd
-    for (int64_t j = 0; j < n; ++j) y[j] += of_a * ToFloat(a[j]);
+  for (; j + kLanes <= n; j += kLanes) WeightedColumns<1>(weights, rows, count, j, y);
+  for (; j < n; ++j) {
+    float sum = 0.0f;
+    for (int64_t i = 0; i < count; ++i) sum += weights[i] * ToFloat(rows[i][j]);
+    y[j] = sum;
   }
 }
 
