@@ -4,6 +4,7 @@
 #include <stdexcept>
 
 #include "cc/core/bfloat16.h"
+#include "cc/kernels/panel_product.h"
 #include "cc/kernels/row_access.h"
 
 namespace tf_ls {
@@ -48,6 +49,27 @@ void RunDense(int64_t rows, int64_t bytes, int64_t y_stride, bool read, unsigned
   for (int64_t i = 0; i < rows; ++i) std::memcpy(y + i * y_stride, dense + i * bytes, bytes);
 }
 
+void CopyRow(const float* from, int64_t n, float* to) { std::copy(from, from + n, to); }
+void CopyRow(const float* from, int64_t n, bfloat16* to) { row::Store(from, n, to); }
+
+// Rows of n numbers as float32, `stride` apart, zeros behind them.
+const float* WithEvenRows(const void* x, DataType type, int64_t rows, int64_t n, int64_t stride) {
+  if (type == DataType::f32 && stride == n) return static_cast<const float*>(x);
+  float* const wide = ThreadBuffer<31>(rows * stride);
+  for (int64_t i = 0; i < rows; ++i) {
+    float* const to = wide + i * stride;
+    if (type == DataType::f32) {
+      CopyRow(static_cast<const float*>(x) + i * n, n, to);
+    } else {
+      row::Load(static_cast<const bfloat16*>(x) + i * n, n, to);
+    }
+    std::fill(to + n, to + stride, 0.0f);
+  }
+  return wide;
+}
+
+int64_t AlignTo(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
 // Calls function(weight, memory) for each matrix with its place behind `memory`; returns the bytes.
 template <typename Function>
 size_t ForEachMatrix(const std::vector<WeightPiece>& pieces, DataType type, void* memory,
@@ -73,6 +95,13 @@ PackedWeight::PackedWeight(const Weight& weight, DataType type, void* memory)
   const auto bytes = [&](int64_t slice) {
     return Product::AnyRowsLayout(SliceShape(1, weight.inputs, Columns(slice), type)).get_size();
   };
+  const auto is_panels = [&](int64_t slice) {
+    using Tag = dnnl::memory::format_tag;
+    const auto tag = type == DataType::f32 ? Tag::BA16a64b : Tag::BA16a64b2a;
+    return Product::AnyRowsLayout(SliceShape(1, weight.inputs, Columns(slice), type)) ==
+           dnnl::memory::desc({weight.inputs, Columns(slice)}, type, tag);
+  };
+  has_panels_ = is_panels(0) && is_panels(slices() - 1);
   slice_bytes_ = AlignUp(std::max(bytes(0), bytes(slices() - 1)));
 }
 
@@ -105,6 +134,17 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
     shape.accumulate = accumulate;
     return Product::Get(shape);
   };
+  if (has_panels_ && rows <= kMostPanelRows) {
+    const int64_t x_stride = (weight_.inputs + 1) / 2 * 2;
+    const float* const wide = WithEvenRows(x, type_, rows, weight_.inputs, x_stride);
+    const int64_t size = dnnl::memory::data_type_size(y_type);
+    return cpu.threads->ParallelFor(tasks, SliceCycles(rows), [&](int64_t begin, int64_t end) {
+      for (int64_t task = begin; task < end; ++task) {
+        MultiplyFewRows(wide, x_stride, rows, first_slice + task, bias, accumulate, y_type,
+                        y_stride, static_cast<unsigned char*>(y) + task * columns_ * size);
+      }
+    });
+  }
   const size_t x_size = dnnl::memory::data_type_size(type_);
   const size_t y_size = dnnl::memory::data_type_size(y_type);
   const auto run = [&](int64_t first_row, int64_t block_rows) {
@@ -113,9 +153,7 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
     const auto* const from =
         static_cast<const unsigned char*>(x) + first_row * weight_.inputs * x_size;
     auto* const to = static_cast<unsigned char*>(y) + first_row * y_stride * y_size;
-    const int64_t slice_cycles =
-        ProductCycles(block_rows, weight_.inputs, columns_) + slice_bytes_ / kBytesPerCycle;
-    cpu.threads->ParallelFor(tasks, slice_cycles, [&](int64_t begin, int64_t end) {
+    cpu.threads->ParallelFor(tasks, SliceCycles(block_rows), [&](int64_t begin, int64_t end) {
       for (int64_t task = begin; task < end; ++task) {
         const int64_t slice = first_slice + task;
         const Product& product = task == tasks - 1 ? *last : *inner;
@@ -128,6 +166,42 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
     });
   };
   for (int64_t row = 0; row < rows; row += kMostRows) run(row, std::min(kMostRows, rows - row));
+}
+
+int64_t PackedWeight::SliceCycles(int64_t rows) const {
+  return ProductCycles(rows, weight_.inputs, columns_) + slice_bytes_ / kBytesPerCycle;
+}
+
+void PackedWeight::MultiplyFewRows(const float* x, int64_t x_stride, int64_t rows, int64_t slice,
+                                   const float* bias, bool accumulate, DataType y_type,
+                                   int64_t y_stride, unsigned char* y) const {
+  const int64_t size = dnnl::memory::data_type_size(type_);
+  const int64_t panel_bytes = AlignTo(weight_.inputs, 64 / size) * kPanelColumns * size;
+  for (int64_t column = 0; column < Columns(slice); column += kPanelColumns) {
+    const unsigned char* const panel = Slice(slice) + column / kPanelColumns * panel_bytes;
+    float sums[kMostPanelRows * kPanelColumns];
+    if (type_ == DataType::f32) {
+      PanelProduct(x, x_stride, rows, weight_.inputs, reinterpret_cast<const float*>(panel), sums);
+    } else {
+      PanelProduct(x, x_stride, rows, weight_.inputs, reinterpret_cast<const bfloat16*>(panel),
+                   sums);
+    }
+    const int64_t n = std::min(kPanelColumns, Columns(slice) - column);
+    for (int64_t i = 0; i < rows; ++i) {
+      float* const sum = sums + i * kPanelColumns;
+      if (bias != nullptr) row::Add(sum, bias + slice * columns_ + column, n, sum);
+      const auto write = [&](auto* to) {
+        float before[kPanelColumns];
+        if (accumulate) row::Add(sum, ReadRow(to, n, before), n, sum);
+        CopyRow(sum, n, to);
+      };
+      if (y_type == DataType::f32) {
+        write(reinterpret_cast<float*>(y) + i * y_stride + column);
+      } else {
+        write(reinterpret_cast<bfloat16*>(y) + i * y_stride + column);
+      }
+    }
+  }
 }
 
 template <typename T>

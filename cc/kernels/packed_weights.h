@@ -41,6 +41,7 @@ class PackedWeight {
   // multiple of kMostColumns, and so is `count` unless the outputs end there.
   //
   // Cost: reads the weight once for every kMostRows rows: a few rows take as long as that takes.
+  // oneDNN multiplies; up to kMostPanelRows rows PanelProduct, if it can.
   void Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t first, int64_t count,
                 const float* bias, bool accumulate, DataType y_type, int64_t y_stride,
                 void* y) const;
@@ -52,6 +53,13 @@ class PackedWeight {
   // Rows that are multiplied by a slice at once.
   static constexpr int64_t kMostRows = 128;
 
+  // As Multiply, the outputs of one slice, of up to kMostPanelRows rows of float32.
+  void MultiplyFewRows(const float* x, int64_t x_stride, int64_t rows, int64_t slice,
+                       const float* bias, bool accumulate, DataType y_type, int64_t y_stride,
+                       unsigned char* y) const;
+
+  // That a slice takes a core.
+  int64_t SliceCycles(int64_t rows) const;
   int64_t slices() const { return (weight_.outputs + columns_ - 1) / columns_; }
   int64_t Columns(int64_t slice) const {
     return std::min(columns_, weight_.outputs - slice * columns_);
@@ -62,6 +70,7 @@ class PackedWeight {
   DataType type_;
   int64_t columns_;  // of a slice, but for the last
   size_t slice_bytes_;
+  bool has_panels_;  // a slice is laid out as PanelProduct takes it
   unsigned char* memory_;
 };
 

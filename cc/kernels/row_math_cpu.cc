@@ -4,6 +4,7 @@
 
 #include "cc/core/multiversion.h"
 #include "cc/kernels/activation_functions.h"
+#include "cc/kernels/lanes.h"
 #include "cc/kernels/row_math.h"
 
 namespace tf_ls {
@@ -65,28 +66,7 @@ TF_LS_INLINE void MapSlope(const float* x, const float* dy, int64_t n, float* dx
   for (int64_t i = 0; i < n; ++i) dx[i] = dy[i] * Function::Slope(x[i]);
 }
 
-// As many numbers as the widest processors take at once; others take them in parts.
-constexpr int64_t kLanes = 16;
-typedef float Lanes __attribute__((vector_size(kLanes * sizeof(float))));
 typedef float FourLanes __attribute__((vector_size(4 * sizeof(float))));
-
-TF_LS_INLINE Lanes LoadLanes(const float* from) {
-  Lanes lanes;
-  std::memcpy(&lanes, from, sizeof(lanes));
-  return lanes;
-}
-
-TF_LS_INLINE Lanes LoadLanes(const bfloat16* from) {
-  typedef uint16_t Halves __attribute__((vector_size(kLanes * sizeof(uint16_t))));
-  typedef uint32_t Bits __attribute__((vector_size(kLanes * sizeof(uint32_t))));
-  static_assert(sizeof(bfloat16) == sizeof(uint16_t), "a bfloat16 is the upper half of a float");
-  Halves halves;
-  std::memcpy(&halves, from, sizeof(halves));
-  const Bits bits = __builtin_convertvector(halves, Bits) << 16;
-  Lanes lanes;
-  std::memcpy(&lanes, &bits, sizeof(lanes));
-  return lanes;
-}
 
 // The sums of each of four vectors' numbers, of all four at once.
 TF_LS_INLINE FourLanes SumsOf(Lanes a, Lanes b, Lanes c, Lanes d) {
