@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tf_ls.ops.search_options import LENGTH_PENALTIES, METHODS
 from tf_ls.testing.reference_search import (
-    LENGTH_PENALTIES,
-    METHODS,
     Hypothesis,
     Options,
     gumbel_noise,
