@@ -11,8 +11,7 @@
 
 // Attention inside a generation loop: one new query a row, against keys and values that stay where
 // they were written. A row is a beam; when beams are reordered, what moves is a table of a few
-// bytes a position, one for all layers, which says where a beam's past lies. (No operation uses
-// these kernels yet; the generation loop will.)
+// bytes a position, one for all layers, which says where a beam's past lies.
 namespace tf_ls {
 
 // Keys or values of many positions, a vector of head_size numbers for each slot, head and position.

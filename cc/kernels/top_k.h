@@ -37,9 +37,8 @@ struct TopWords {
 
 // Finds the k largest logits of each row, of equal ones those of lower ids, and the sum that turns
 // logits into log-probabilities: log softmax(logits)_j = logits_j - log_sum. For a step of beam
-// search or of sampling. (No operation uses it yet; the generation loop will.) Pieces of a row come
-// in the order of ids, and what `words` holds of the pieces before is read and improved; behind the
-// last one it is complete.
+// search or of sampling. Pieces of a row come in the order of ids, and what `words` holds of the
+// pieces before is read and improved; behind the last one it is complete.
 //
 // A row that has no distribution, because a logit is NaN or infinite, or all are minus infinity,
 // chooses nothing: its ids are -1, its logits and log-sum NaN, and *bad_row, the lowest such row of
