@@ -69,7 +69,7 @@ class NeurSTSearch:
 
 
 def random_weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The same in every process. Strong layers: else a model with tied weights repeats its input."""
+    """The same in every process. Layers are strong: else tied weights have a word repeated."""
     weight = np.random.default_rng(zlib.crc32(name.encode())).normal(size=shape)
     if name.endswith("gamma"):
         return 1 + 0.1 * weight
