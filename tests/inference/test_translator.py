@@ -183,7 +183,7 @@ def test_option_without_a_default(repeater):
 
 def test_operations_that_are_not_there(tmp_path, monkeypatch):
     """A model of stock operations loads without our library; a failure names both reasons."""
-    from tf_ls.ops import library as library_module
+    from tf_ls import library as library_module
 
     class Missing(library_module.Library):
         def load(self):

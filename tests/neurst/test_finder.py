@@ -37,7 +37,7 @@ class Library:
 stub("tf_ls.neurst.compat", mend_tensorflow=lambda: calls.append("mend_tensorflow"),
      mend_neurst=lambda: calls.append("mend_neurst"))
 stub("tf_ls.ops")
-stub("tf_ls.ops.library", library=Library())
+stub("tf_ls.library", library=Library())
 stub("tf_ls.neurst.fuse", install=lambda: calls.append("fuse"))
 """
 

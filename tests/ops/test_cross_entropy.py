@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tf_ls import ops
-from tf_ls.ops.library import library
+from tf_ls.library import library
 from tf_ls.testing import reference
 from tf_ls.testing.batches import LAYOUTS, random_batch, rounded
 from tf_ls.testing.case import DTYPES

@@ -229,7 +229,7 @@ def test_the_model_file_is_an_asset(exported):
 def test_loads_in_a_fresh_process(exported, bpe):
     output = in_a_fresh_process(
         "import sys, tensorflow as tf\n"
-        "from tf_ls.ops.library import library\n"
+        "from tf_ls.library import library\n"
         "library.load()\n"
         "loaded = tf.saved_model.load(sys.argv[1])\n"
         "outputs = loaded.signatures['translate'](tf.constant(['saved and loaded']))\n"
@@ -243,7 +243,7 @@ def test_loads_in_a_session(exported):
     """As TensorFlow Serving and the C API do."""
     output = in_a_fresh_process(
         "import sys, tensorflow.compat.v1 as tf\n"
-        "from tf_ls.ops.library import library\n"
+        "from tf_ls.library import library\n"
         "library.load()\n"
         "with tf.Session(graph=tf.Graph()) as session:\n"
         "    graph = tf.saved_model.loader.load(session, ['serve'], sys.argv[1])\n"
@@ -335,7 +335,7 @@ def test_end_of_sentence_that_the_model_has_not(tmp_path):
 
 
 def test_handle_without_a_model():
-    from tf_ls.ops.library import library
+    from tf_ls.library import library
 
     handle = library.ops.ls_sentence_piece_handle(shared_name="never initialized")
     with pytest.raises(BadInput, match="the handle has no SentencePiece model"):
@@ -343,7 +343,7 @@ def test_handle_without_a_model():
 
 
 def test_handle_that_has_another_model(bpe_path, tmp_path):
-    from tf_ls.ops.library import library
+    from tf_ls.library import library
 
     other = train(tmp_path, "char", **MODELS["char"])
     handle = library.ops.ls_sentence_piece_handle(shared_name="initialized twice")

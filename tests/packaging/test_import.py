@@ -9,7 +9,7 @@ import types
 import pytest
 
 import tf_ls
-from tf_ls.ops import library as library_module
+from tf_ls import library as library_module
 
 
 def run_python(code: str) -> str:

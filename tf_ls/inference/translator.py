@@ -10,7 +10,7 @@ from typing import Any, Optional, Union
 
 import tensorflow as tf
 
-from tf_ls.ops.library import library
+from tf_ls.library import library
 
 SIGNATURE = "translate"
 # Names of the signature's tensors, both string [B].

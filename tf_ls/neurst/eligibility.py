@@ -12,8 +12,8 @@ from neurst.layers.quantization.quant_layers import QuantLayer
 from neurst.utils import compat
 
 import tf_ls
+from tf_ls.library import library
 from tf_ls.ops.layer_attributes import ACTIVATIONS
-from tf_ls.ops.library import library
 
 _reported: set[str] = set()
 _stock_reason: str | None = None

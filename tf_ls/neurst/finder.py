@@ -62,7 +62,7 @@ def _fuse():
         return
     from absl import logging
 
-    from tf_ls.ops.library import library
+    from tf_ls.library import library
 
     try:
         _ = library.ops  # loads them

@@ -7,8 +7,8 @@ from typing import NamedTuple, Union
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.host import on_host
-from tf_ls.ops.library import library
 
 Gradient = Union[tf.Tensor, tf.IndexedSlices]
 

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.host import on_host
-from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.dropout import seed_for
 from tf_ls.ops.encoder_layer import encoder_layer
 from tf_ls.ops.layer_attributes import (
@@ -13,7 +14,6 @@ from tf_ls.ops.layer_attributes import (
     check_layer,
     gradient_attributes,
 )
-from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
 

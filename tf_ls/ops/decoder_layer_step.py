@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.layer_attributes import NO_LAG, check_layer, structure_attributes
-from tf_ls.ops.library import library
 
 
 def decoder_layer_step(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.host import on_host
-from tf_ls.ops.library import library
 
 
 def random_seed() -> tf.Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.dropout import seed_for
 from tf_ls.ops.host import int64, on_host
-from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
 SINUSOIDS = "sinusoids"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.dropout import seed_for
 from tf_ls.ops.layer_attributes import check_layer, gradient_attributes
-from tf_ls.ops.library import library
 from tf_ls.ops.packing import RowLayout
 
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.embedding import SINUSOIDS
 from tf_ls.ops.host import int64, on_host
 from tf_ls.ops.layer_attributes import check_layer
-from tf_ls.ops.library import library
 from tf_ls.ops.search_options import SearchOptions
 
 _NO_EXTRA_LENGTH = -1

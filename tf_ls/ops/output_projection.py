@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from tf_ls.ops.library import library
+from tf_ls.library import library
 from tf_ls.ops.packing import RowLayout
 
 

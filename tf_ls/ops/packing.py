@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from tf_ls.ops.library import library
+from tf_ls.library import library
 
 
 class RowLayout(NamedTuple):

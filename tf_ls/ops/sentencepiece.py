@@ -8,8 +8,8 @@ from typing import NamedTuple, Union
 
 import tensorflow as tf
 
+from tf_ls.library import library
 from tf_ls.ops.host import on_host
-from tf_ls.ops.library import library
 
 
 class EncodedSentences(NamedTuple):
@@ -29,7 +29,7 @@ class SentencePiece(tf.Module):
 
     It is read when this object is made, and stays in memory. As an attribute of what is saved as a
     SavedModel, the model file becomes one of its assets, and is read again when that is loaded
-    (after `tf_ls.ops.library.library.load()`, without which TensorFlow knows no operation of ours):
+    (after `tf_ls.library.library.load()`, without which TensorFlow knows no operation of ours):
 
         class Translator(tf.Module):
             def __init__(self, path):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tf_ls.ops.library import library
+from tf_ls.library import library
 
 AMSGRAD = "it has no amsgrad"
 

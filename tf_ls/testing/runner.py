@@ -10,7 +10,7 @@ from typing import Callable
 import tensorflow as tf
 from tensorflow.python.framework import kernels, op_def_registry
 
-from tf_ls.ops.library import library
+from tf_ls.library import library
 from tf_ls.testing.case import Case
 from tf_ls.testing.sample import CaseError, Sample, compare
 from tf_ls.testing.timing import Times, time_case

@@ -1,6 +1,6 @@
 """The shared library with the operations, loaded when the first of them is used.
 
-    from tf_ls.ops.library import library
+    from tf_ls.library import library
 
     library.ops.ls_encoder_layer(...)
 
@@ -14,7 +14,7 @@ import os
 from pathlib import Path
 from types import ModuleType
 
-_PACKAGE = Path(__file__).resolve().parent.parent
+_PACKAGE = Path(__file__).resolve().parent
 
 
 class Library:
