@@ -1,6 +1,8 @@
 """Fused Transformer layers for TensorFlow.
 
-Importing tf_ls imports neither TensorFlow nor NumPy; its parts are imported when first used:
+Importing it registers the operations, so that `tf.saved_model.load` knows them: at once if
+TensorFlow is imported, or else as soon as it is. It imports neither TensorFlow nor NumPy itself,
+and its parts when they are first used:
 
     tf_ls.models       Keras models
     tf_ls.layers       the Keras layers they are made of
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 import importlib
 from types import ModuleType
+
+from tf_ls.registration import register_operations
 
 __version__ = "0.1.0"
 
@@ -31,3 +35,6 @@ def __getattr__(name: str) -> ModuleType:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY_MODULES})
+
+
+register_operations()

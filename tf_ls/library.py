@@ -1,4 +1,4 @@
-"""The shared library with the operations, loaded when the first of them is used.
+"""The shared library with the operations, loaded when the first of them is used, or before.
 
     from tf_ls.library import library
 
@@ -20,6 +20,9 @@ _PACKAGE = Path(__file__).resolve().parent
 class Library:
     """The operations of _tf_ls_ops.so as Python functions, in `ops`."""
 
+    def __init__(self) -> None:
+        self._warned = False
+
     @property
     def ops(self) -> ModuleType:
         """The module of generated functions, one for each operation.
@@ -28,17 +31,41 @@ class Library:
             ImportError: if the library was not built, or not for the TensorFlow that is imported.
             NotImplementedError: inside of a function that XLA compiles.
         """
-        operations = self._operations
+        self.load()
         _check_not_compiled_by_xla()
-        return operations
+        return self._operations
 
     def load(self) -> None:
-        """Makes the operations known to TensorFlow: before loading a SavedModel that has them.
+        """Registers the operations, which `import tf_ls` already does (registration.py).
 
         Raises:
             ImportError: if the library was not built, or not for the TensorFlow that is imported.
         """
+        # Before the lock of the property is taken: this may wait for a thread that registers them.
+        import tensorflow as tf  # noqa: F401
+
         self._operations  # noqa: B018  registers them
+
+    def load_or_warn(self) -> bool:
+        """Registers the operations; says in the log, once, if and why that is not possible.
+
+        Returns:
+            Whether they are registered.
+        """
+        try:
+            self.load()
+        except Exception as error:  # whatever it is, a process may do without the operations
+            if not self._warned:
+                self._warned = True
+                from absl import logging
+
+                logging.warning(
+                    "tf_ls: its operations are not available, so nothing is fused and NeurST runs"
+                    " on its own layers: %s",
+                    error if isinstance(error, ImportError) else repr(error),
+                )
+            return False
+        return True
 
     @functools.cached_property
     def device_types(self) -> list[str]:
@@ -66,7 +93,7 @@ class Library:
             raise ImportError(f"{path} does not exist. {_HOW_TO_BUILD}")
         try:
             return tf.load_op_library(str(path))
-        except (tf.errors.NotFoundError, OSError) as error:
+        except (tf.errors.OpError, OSError) as error:
             raise ImportError(
                 f"TensorFlow {tf.__version__} cannot load {path}, which was"
                 f" {_built_for()}. {_HOW_TO_REBUILD} TensorFlow says: {error}"

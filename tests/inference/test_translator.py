@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import tf_ls
 from tf_ls.inference import UnfitModel, load_translator
 from tf_ls.inference import translator as module
 
@@ -181,19 +186,36 @@ def test_option_without_a_default(repeater):
         load_translator(repeater, {"times": "2"})
 
 
-def test_operations_that_are_not_there(tmp_path, monkeypatch):
-    """A model of stock operations loads without our library; a failure names both reasons."""
-    from tf_ls import library as library_module
+def test_operations_that_are_not_there(shouter, tmp_path):
+    """A model of stock operations loads without our library; another fails, and it is said why."""
 
-    class Missing(library_module.Library):
-        def load(self):
-            raise ImportError("the library was not built")
+    class Model(tf.Module):
+        @tf.function(input_signature=[SENTENCES])
+        def translate(self, sentences):
+            kept = tf_ls.ops.dropout(tf.ones([1]), 0.0) > 0
+            return {"translations": tf.where(kept, sentences, "")}
 
-    monkeypatch.setattr(module, "library", Missing())
-    assert load_translator(save(Shouter(), tmp_path))(["a"]) == ["A!"]
-    (tmp_path / "model/saved_model.pb").write_bytes(b"broken")
-    with pytest.raises(UnfitModel, match=r"(?s)cannot be loaded.*the library was not built"):
-        load_translator(tmp_path / "model")
+    fused = save(Model(), tmp_path)
+    assert load_translator(fused)(["a"]) == ["a"]
+    code = (
+        "from tf_ls.inference import UnfitModel, load_translator\n"
+        f"print(load_translator({shouter!r})(['a']))\n"
+        f"try:\n    load_translator({fused!r})\n"
+        "except UnfitModel as error:\n    print(error)\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "TF_LS_LIBRARY": "/nowhere/_tf_ls_ops.so"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    stock, error = result.stdout.splitlines()[:2]
+    assert stock == "['A!']"
+    assert "cannot be loaded" in error
+    assert "LSDropout" in result.stdout
+    assert "/nowhere/_tf_ls_ops.so does not exist" in result.stderr
 
 
 def test_errors_of_the_model_come_through(tmp_path):

@@ -5,7 +5,7 @@
     losses = step_losses(output)
     run_exp(predict_args(corpus, folder / "model", folder / "hypotheses.txt"), folder)
 
-Every run is an interpreter of its own. If tf_ls is not installed in this one, the finder reaches
+Every run is an interpreter of its own. If tf_ls is not installed in this one, its hook reaches
 the run through PYTHONPATH, from the source tree.
 """
 
@@ -198,8 +198,8 @@ def environment(folder: Path, stock: bool = False, **more: str) -> dict[str, str
     env["CUDA_VISIBLE_DEVICES"] = "-1"
     if stock:
         env["TF_LS_DISABLE"] = "1"
-    if not any(type(finder).__name__ == "NeurstFinder" for finder in sys.meta_path):
-        hook = Path(folder) / "finder_from_source"
+    if not any(getattr(finder, "hooked_name", None) == "neurst" for finder in sys.meta_path):
+        hook = Path(folder) / "hook_from_source"
         hook.mkdir(parents=True, exist_ok=True)
         (hook / "sitecustomize.py").write_text(
             PTH_FILE.read_text(encoding="utf-8"), encoding="utf-8"

@@ -228,9 +228,7 @@ def test_the_model_file_is_an_asset(exported):
 
 def test_loads_in_a_fresh_process(exported, bpe):
     output = in_a_fresh_process(
-        "import sys, tensorflow as tf\n"
-        "from tf_ls.library import library\n"
-        "library.load()\n"
+        "import sys, tf_ls, tensorflow as tf\n"
         "loaded = tf.saved_model.load(sys.argv[1])\n"
         "outputs = loaded.signatures['translate'](tf.constant(['saved and loaded']))\n"
         "print(outputs['sentences'].numpy()[0].decode(), outputs['ids'].numpy().tolist())\n",
@@ -242,9 +240,7 @@ def test_loads_in_a_fresh_process(exported, bpe):
 def test_loads_in_a_session(exported):
     """As TensorFlow Serving and the C API do."""
     output = in_a_fresh_process(
-        "import sys, tensorflow.compat.v1 as tf\n"
-        "from tf_ls.library import library\n"
-        "library.load()\n"
+        "import sys, tf_ls, tensorflow.compat.v1 as tf\n"
         "with tf.Session(graph=tf.Graph()) as session:\n"
         "    graph = tf.saved_model.loader.load(session, ['serve'], sys.argv[1])\n"
         "    signature = graph.signature_def['translate']\n"

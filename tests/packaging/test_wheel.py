@@ -38,6 +38,7 @@ def test_wheel_in_build_isolation(tmp_path):
         "tf_ls/_build_info.py",
         "tf_ls/_tf_ls_ops.so",
         "tf_ls/libdnnl.so.3",
+        "tf_ls/import_hooks.py",
         "tf_ls/library.py",
         "tf_ls/sentencepiece.LICENSES",
         "tf_ls_neurst.pth",

@@ -10,8 +10,6 @@ from typing import Any, Optional, Union
 
 import tensorflow as tf
 
-from tf_ls.library import library
-
 SIGNATURE = "translate"
 # Names of the signature's tensors, both string [B].
 SENTENCES = "sentences"
@@ -90,16 +88,8 @@ def model_digest(path: Union[str, os.PathLike]) -> str:
 
 def _load(path: Union[str, os.PathLike]) -> Any:
     try:
-        library.load()
-    except ImportError as error:
-        missing: Optional[ImportError] = error  # matters only to a model that has our operations
-    else:
-        missing = None
-    try:
         return tf.saved_model.load(os.fspath(path))
     except (tf.errors.OpError, OSError, RuntimeError, ValueError) as error:
-        if missing is not None:
-            raise UnfitModel(f"{path} cannot be loaded: {error}\n{missing}") from error
         raise UnfitModel(f"{path} cannot be loaded: {error}") from error
 
 

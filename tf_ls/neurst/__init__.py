@@ -1,5 +1,4 @@
 """What makes NeurST pick up tf_ls, and what lets NeurST run on today's TensorFlow.
 
-Importing this package imports nothing else: it is on the way of every interpreter start (see
-finder.py).
+Importing this package imports nothing else: `compat` has to be there before TensorFlow is imported.
 """

@@ -29,7 +29,7 @@ class SentencePiece(tf.Module):
 
     It is read when this object is made, and stays in memory. As an attribute of what is saved as a
     SavedModel, the model file becomes one of its assets, and is read again when that is loaded
-    (after `tf_ls.library.library.load()`, without which TensorFlow knows no operation of ours):
+    (after `import tf_ls`, without which TensorFlow knows no operation of ours):
 
         class Translator(tf.Module):
             def __init__(self, path):

@@ -1,4 +1,4 @@
-"""The import hook, at interpreter start and between NeurST and whoever imports it."""
+"""NeurST finds tf_ls: the hook at interpreter start, and what happens when NeurST is imported."""
 
 import shutil
 import subprocess
@@ -26,17 +26,12 @@ def stub(name, **functions):
     return module
 
 class Library:
-    problem = None
-
-    @property
-    def ops(self):
-        if self.problem:
-            raise ImportError(self.problem)
+    def load_or_warn(self):
         calls.append("load")
+        return True
 
 stub("tf_ls.neurst.compat", mend_tensorflow=lambda: calls.append("mend_tensorflow"),
      mend_neurst=lambda: calls.append("mend_neurst"))
-stub("tf_ls.ops")
 stub("tf_ls.library", library=Library())
 stub("tf_ls.neurst.fuse", install=lambda: calls.append("fuse"))
 """
@@ -56,7 +51,7 @@ def neurst_stub(tmp_path: Path) -> Path:
 
 
 def run(code: str, folder: Path, **env: str) -> str:
-    """Output of `code` in a fresh interpreter with the finder, in `folder`."""
+    """Output of `code` in a fresh interpreter with the hook, in `folder`."""
     arguments = ["-c", textwrap.dedent(code)]
     return tiny_task.run_python(
         arguments, folder, env={"PYTHONDONTWRITEBYTECODE": "1", **env}
@@ -67,17 +62,17 @@ def run_with_stubs(code: str, folder: Path, **env: str) -> str:
     return run(STUBS + textwrap.dedent(code), folder, **env)
 
 
-def test_interpreter_start_adds_the_finder_and_nothing_else(tmp_path):
-    code = """
+HOOKED_NAMES = "print([f.hooked_name for f in sys.meta_path if type(f).__name__ == 'ImportHook'])"
+
+
+def test_interpreter_start_adds_the_hook_and_imports_nothing(tmp_path):
+    code = f"""
         import sys
-        ours = sorted(m for m in sys.modules if m.partition(".")[0] == "tf_ls")
-        print(ours, [type(f).__name__ for f in sys.meta_path].count("NeurstFinder"))
-        print(sorted({"tensorflow", "numpy", "absl", "typing"} & set(sys.modules)))
+        {HOOKED_NAMES}
+        print(sorted(m for m in sys.modules if m.partition(".")[0] == "tf_ls"))
+        print(sorted({{"tensorflow", "numpy", "absl", "typing"}} & set(sys.modules)))
     """
-    assert run(code, tmp_path).splitlines() == [
-        "['tf_ls', 'tf_ls.neurst', 'tf_ls.neurst.finder'] 1",
-        "[]",
-    ]
+    assert run(code, tmp_path).splitlines() == ["['neurst']", "[]", "[]"]
 
 
 def test_pth_line_is_one_import_line_that_site_takes(tmp_path):
@@ -88,9 +83,33 @@ def test_pth_line_is_one_import_line_that_site_takes(tmp_path):
         import site, sys
         sys.path.insert(0, {str(tiny_task.REPOSITORY)!r})
         site.addsitedir({str(tmp_path)!r})
-        print([type(f).__name__ for f in sys.meta_path].count("NeurstFinder"))
+        {HOOKED_NAMES}
     """
-    assert run(code, tmp_path) == "1"
+    assert run(code, tmp_path) == "['neurst']"  # not twice, although it was there before
+
+
+def test_pth_line_with_an_editable_installation(tmp_path):
+    """Which is found by a finder of its own, and not on the path."""
+    code = f"""
+        import importlib.util, sys
+        class EditableFinder:
+            @classmethod
+            def find_spec(cls, fullname, path=None, target=None):
+                if fullname == "tf_ls":
+                    file = {str(tiny_task.REPOSITORY / "tf_ls" / "__init__.py")!r}
+                    return importlib.util.spec_from_file_location(fullname, file)
+        class OldFinder:
+            pass
+        sys.meta_path[:0] = [OldFinder()]
+        sys.meta_path.append(EditableFinder)
+        exec({PTH_LINE!r})
+        {HOOKED_NAMES}
+        print("tf_ls" in sys.modules)
+    """
+    # -S and -I keep everything else out of the way.
+    command = [sys.executable, "-S", "-I", "-c", textwrap.dedent(code)]
+    completed = subprocess.run(command, cwd=str(tmp_path), capture_output=True, text=True)
+    assert completed.stdout.splitlines() == ["['neurst']", "False"], completed.stderr
 
 
 @pytest.mark.parametrize("package", [None, "raise RuntimeError", "syntax error"])
@@ -119,14 +138,33 @@ def test_disabled_only_mends(neurst_stub):
     assert output == str(["mend_tensorflow", "neurst", "mend_neurst"])
 
 
+@pytest.mark.parametrize("order", ["import neurst", "import tf_ls, neurst"])
+def test_mends_before_tensorflow_is_imported(neurst_stub, order):
+    code = f"""
+        mend = sys.modules["tf_ls.neurst.compat"].mend_tensorflow
+        def check_and_mend():
+            calls.append("tensorflow" in sys.modules)
+            mend()
+        sys.modules["tf_ls.neurst.compat"].mend_tensorflow = check_and_mend
+        {order}
+        print(calls)
+    """
+    assert run_with_stubs(code, neurst_stub).startswith("[False, 'mend_tensorflow', 'neurst'")
+
+
 def test_without_the_library_neurst_stays_stock_with_one_line_that_says_why(neurst_stub):
-    output = run_with_stubs(
-        "Library.problem = 'libdnnl.so.3 is gone'; import neurst; print(calls)", neurst_stub
-    ).splitlines()
-    assert output[-1] == str(["mend_tensorflow", "neurst", "mend_neurst"])
+    (neurst_stub / "tensorflow.py").write_text("__version__ = '2.99.0'\n")
+    code = """
+        del sys.modules["tf_ls.library"]  # the real one
+        sys.modules["tf_ls.neurst.compat"].mend_tensorflow = lambda: __import__("tensorflow")
+        import neurst
+        print(calls)
+    """
+    output = run_with_stubs(code, neurst_stub, TF_LS_LIBRARY="/nowhere/_tf_ls_ops.so").splitlines()
+    assert output[-1] == str(["neurst", "mend_neurst"])
     assert len(output) == 2
     assert "nothing is fused" in output[0]
-    assert "libdnnl.so.3 is gone" in output[0]
+    assert "/nowhere/_tf_ls_ops.so does not exist" in output[0]
 
 
 @pytest.mark.parametrize("error", ["TypeError('a bug')", "ImportError('cannot import name')"])
