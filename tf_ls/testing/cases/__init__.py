@@ -13,6 +13,7 @@ from tf_ls.testing.cases import (
     dropout,
     embedding,
     encoder_layer,
+    generation,
     layer_norm,
     output_projection,
     packing,
@@ -29,6 +30,7 @@ BUILT_IN: tuple[Case, ...] = (
     output_projection.CASE,
     *cross_entropy.CASES,
     adam.CASE,
+    generation.CASE,
 )
 
 
