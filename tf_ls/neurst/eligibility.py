@@ -35,9 +35,25 @@ def is_stock_only() -> bool:
     return _stock_reason is not None
 
 
+def why_not(stack: tf.keras.layers.Layer) -> str | None:
+    """Why a TransformerEncoder or TransformerDecoder cannot run fused; None if it can."""
+    if _stock_reason is not None:
+        return _stock_reason
+    if tf.config.list_logical_devices("GPU") and "GPU" not in library.device_types:
+        return "this tf_ls was built without CUDA, and TensorFlow computes on a GPU"
+    params = stack.get_config()
+    if QuantLayer.enable_quant:
+        return "quantization-aware training is enabled"
+    if params["attention_type"] != "dot_product":
+        return f"its attention is {params['attention_type']}"
+    if params["ffn_activation"] not in ACTIVATIONS:
+        return f"its activation is {params['ffn_activation']}"
+    return None
+
+
 def can_fuse(stack: tf.keras.layers.Layer) -> bool:
     """Whether a TransformerEncoder or TransformerDecoder can run fused; logs once why not."""
-    reason = _why_not(stack)
+    reason = why_not(stack)
     if reason is None:
         _report(
             f"tf_ls {tf_ls.__version__}: Transformer encoders and decoders run fused, without"
@@ -75,18 +91,3 @@ def compute_dtype() -> tf.DType:
     if wanted and wanted != "bfloat16":
         raise ValueError(f"TF_LS_COMPUTE_DTYPE must be bfloat16 or unset, got {wanted!r}")
     return tf.as_dtype(wanted or compat.CUSTOM_GLOBAL_FLOATX)
-
-
-def _why_not(stack: tf.keras.layers.Layer) -> str | None:
-    if _stock_reason is not None:
-        return _stock_reason
-    if tf.config.list_logical_devices("GPU") and "GPU" not in library.device_types:
-        return "this tf_ls was built without CUDA, and TensorFlow computes on a GPU"
-    params = stack.get_config()
-    if QuantLayer.enable_quant:
-        return "quantization-aware training is enabled"
-    if params["attention_type"] != "dot_product":
-        return f"its attention is {params['attention_type']}"
-    if params["ffn_activation"] not in ACTIVATIONS:
-        return f"its activation is {params['ffn_activation']}"
-    return None

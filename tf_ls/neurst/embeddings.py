@@ -28,6 +28,17 @@ def word_table(modality: Any) -> WordEmbeddingSharedWeights | None:
     return None
 
 
+def scale_and_positions(modality: Any) -> tuple[float, tf.Variable | str | None]:
+    """`scale` and `positions` of the operation, for a modality that has a `word_table`."""
+    if type(modality) is not PositionEmbeddingWrapper or modality._timing is None:
+        return 1.0, None
+    sinusoids = modality._timing == "sinusoids"
+    scale = modality.embedding_layer.embedding_dim**0.5 if sinusoids else 1.0
+    if sinusoids and not modality._sinusoids_as_variable:
+        return scale, ops.SINUSOIDS
+    return scale, weights.raw(modality._position_emb_table)
+
+
 def embed_rows(
     modality: Any, ids: tf.Tensor, layout: ops.RowLayout, dropout: float, start: Any = None
 ) -> tf.Tensor:
@@ -41,17 +52,12 @@ def embed_rows(
         start: the position of a sentence's first token; None is 0.
     """
     words = word_table(modality)
-    timing = modality._timing if modality is not words else None
-    positions = None
-    if timing == "emb" or (timing and modality._sinusoids_as_variable):
-        positions = weights.raw(modality._position_emb_table)
-    elif timing == "sinusoids":
-        positions = ops.SINUSOIDS
+    scale, positions = scale_and_positions(modality)
     return ops.embedding(
         ids,
         weights.raw(words._shared_weights),
         indices=layout,
-        scale=words.embedding_dim**0.5 if timing == "sinusoids" else 1.0,
+        scale=scale,
         positions=positions,
         start=0 if start is None else start,
         dropout=dropout,

@@ -20,6 +20,7 @@ from tf_ls import ops
 from tf_ls.neurst import weights
 from tf_ls.neurst.eligibility import can_fuse, compute_dtype
 from tf_ls.neurst.embeddings import embed_rows, word_table
+from tf_ls.neurst.output_layer import output_table
 from tf_ls.neurst.stacks import (
     PACKED_BATCH,
     PackedBatch,
@@ -159,22 +160,8 @@ def _logits(
     model: EncoderDecoderModel, rows: tf.Tensor, layout: ops.RowLayout, shape: tf.Tensor
 ) -> tf.Tensor:
     """Projects packed rows [R, H] onto the target vocabulary: [B, L, V] of NeurST's dtype."""
-    table = _output_table(model)
+    table = output_table(model)
     if table is None:
         return model.output_logits_layer(ops.unpack(rows, layout, shape))
     logits = ops.output_projection(tf.cast(rows, compute_dtype()), layout, *table, shape)
     return tf.cast(logits, compat.CUSTOM_GLOBAL_FLOATX)
-
-
-def _output_table(model: EncoderDecoderModel) -> tuple[tf.Tensor, tf.Tensor | None] | None:
-    """Weights [V, H] and bias [V] of the output layer; None if it is of another kind."""
-    if type(model).output_logits_layer is not EncoderDecoderModel.output_logits_layer:
-        return None
-    linear = model._output_linear_layer
-    if linear is not None:
-        return tf.transpose(weights.raw(linear.kernel)), weights.raw(linear.bias)
-    words = word_table(model._trg_modality)
-    if words is None:
-        return None
-    bias = None if words._bias is None else weights.raw(words._bias)
-    return weights.raw(words._shared_weights), bias

@@ -46,12 +46,12 @@ def encode_rows(
             weights.encoder_layer_weights(layer),
             causal=bool(params["attention_monotonic"]),
             training=is_training,
-            **_structure(params),
+            **structure(params),
             **_dropout(params),
         )
         outputs.append(x)
     outputs = [tf.cast(output, tf.float32) for output in outputs]  # as NeurST's norms return it
-    outputs[-1] = _output_norm(encoder, outputs[-1])
+    outputs[-1] = _normalized(encoder, outputs[-1])
     return outputs
 
 
@@ -87,10 +87,10 @@ def decode_rows(
             weights.decoder_layer_weights(layer),
             memory_lag=lagging if attends else None,
             training=is_training,
-            **_structure(params),
+            **structure(params),
             **_dropout(params),
         )
-    return _output_norm(decoder, tf.cast(x, tf.float32))
+    return _normalized(decoder, tf.cast(x, tf.float32))
 
 
 def make_encoder_call(stock_call):
@@ -176,9 +176,7 @@ def _decode_step(
     """The next positions of sentences that are being generated; their cache grows."""
     params = decoder.get_config()
     memory_bias = cache.get("memory_bias")
-    memory_lengths = None
-    if memory_bias is not None:
-        memory_lengths = tf.reduce_sum(tf.cast(tf.equal(memory_bias, 0), tf.int32), axis=1)
+    memory_lengths = None if memory_bias is None else memory_lengths_of(memory_bias)
     single = inputs.shape.rank == 2
     x = tf.expand_dims(inputs, 1) if single else inputs
     for index, layer in enumerate(decoder._stacking_layers):
@@ -194,10 +192,15 @@ def _decode_step(
             memory_lengths if attends else None,
             weights.decoder_layer_weights(layer),
             memory_lag=lagging if attends else None,
-            **_structure(params),
+            **structure(params),
         )
-    x = _output_norm(decoder, tf.cast(x, tf.float32))
+    x = _normalized(decoder, tf.cast(x, tf.float32))
     return tf.squeeze(x, 1) if single else x
+
+
+def memory_lengths_of(memory_bias: tf.Tensor) -> tf.Tensor:
+    """How many positions of each sentence's memory there are, int32 [B], of NeurST's bias."""
+    return tf.reduce_sum(tf.cast(tf.equal(memory_bias, 0), tf.int32), axis=1)
 
 
 def input_dropout(stack: tf.keras.layers.Layer, is_training: bool) -> float:
@@ -216,26 +219,33 @@ def _input_rows(stack: tf.keras.layers.Layer, x: tf.Tensor, is_training: bool) -
     return drop_input(stack, _flatten(tf.cast(x, compute_dtype())), is_training)
 
 
-def _output_norm(stack: tf.keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
-    params = stack.get_config()
-    if params["post_normalize"]:
-        return x
-    norm = stack._output_norm_layer
-    gamma, beta = weights.raw(norm.gamma), weights.raw(norm.beta)
-    return ops.layer_norm(x, gamma, beta, params["layer_postprocess_epsilon"])
-
-
-def _flatten(x: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(x, [-1, x.shape[-1]])
-
-
-def _structure(params: dict[str, Any]) -> dict[str, Any]:
+def structure(params: dict[str, Any]) -> dict[str, Any]:
+    """What layers are, as operations take it, from a stack's configuration."""
     return {
         "num_heads": params["num_attention_heads"],
         "pre_norm": not params["post_normalize"],
         "activation": params["ffn_activation"],
         "epsilon": params["layer_postprocess_epsilon"],
     }
+
+
+def output_norm(stack: tf.keras.layers.Layer) -> tuple[tf.Variable, tf.Variable] | None:
+    """gamma and beta of the layer norm behind a stack's last layer, if it has one."""
+    if stack.get_config()["post_normalize"]:
+        return None
+    norm = stack._output_norm_layer
+    return weights.raw(norm.gamma), weights.raw(norm.beta)
+
+
+def _normalized(stack: tf.keras.layers.Layer, x: tf.Tensor) -> tf.Tensor:
+    norm = output_norm(stack)
+    if norm is None:
+        return x
+    return ops.layer_norm(x, *norm, stack.get_config()["layer_postprocess_epsilon"])
+
+
+def _flatten(x: tf.Tensor) -> tf.Tensor:
+    return tf.reshape(x, [-1, x.shape[-1]])
 
 
 def _dropout(params: dict[str, Any]) -> dict[str, float]:
