@@ -71,7 +71,7 @@ def packed_states(
         getattr(type(model), name) is not getattr(EncoderDecoderModel, name)
         for name in ("call", "get_symbols_to_logits_fn")
     )
-    table = _output_table(model) if not own and _can_pack(model) else None
+    table = output_table(model) if not own and _can_pack(model) else None
     if table is None:
         return None
     batch, cache, _ = _encode(model, inputs, is_training=False)
