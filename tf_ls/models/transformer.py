@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 import tensorflow as tf
 
@@ -19,6 +19,8 @@ from tf_ls.layers.embedding_layer import LSTransformerEmbeddingLayer, OutputTabl
 from tf_ls.layers.encoder_layer import LSTransformerEncoderLayer
 from tf_ls.layers.layer_norm import LSLayerNorm
 from tf_ls.layers.operation_layer import OperationLayer, scoped_name
+from tf_ls.models.encoder_decoder import Encoder, EncoderDecoder
+from tf_ls.ops.host import on_host
 
 
 class HiddenStates(NamedTuple):
@@ -152,6 +154,80 @@ class LSTransformer(tf.keras.Model):
             )
         rows = self._normalized(rows, self.decoder_norm)
         return HiddenStates(rows, target_layout, self.output_layer.output_table(), tf.shape(target))
+
+    def generate(
+        self,
+        source: Union[tf.Tensor, Mapping[str, tf.Tensor]],
+        options: ops.SearchOptions,
+        start: Union[tf.Tensor, int],
+        **more: Any,
+    ) -> ops.Generated:
+        """Generates from sentences: the encoder once, then all steps in one operation.
+
+        In a function, the variables are read when it runs. There is no dropout.
+
+        Args:
+            source: ids [B, S]; or a dictionary with "src", and "src_padding" or "src_length", as
+                for `call`.
+            options: what to generate, and what ends a hypothesis. They may be tensors.
+            start: the token in front of each hypothesis, an integer or integers [B]: what
+                "trg_input" began with in training.
+            **more: prefix, prefix_lengths and return_attention, as for `ops.generate`.
+
+        Returns:
+            The hypotheses, best first; samples in the order drawn. Attention's source positions
+            count tokens, without padding.
+
+        Raises:
+            tf.errors.InvalidArgumentError: tokens that are not in the vocabulary, tensors of
+                options that are out of their range.
+            ValueError: a source that is not of rank 2; what `ops.generate` raises.
+        """
+        inputs = source if isinstance(source, Mapping) else {"src": source}
+        ids = tf.convert_to_tensor(inputs["src"])
+        with on_host():
+            padding = self._padding(inputs, "src", ids)
+        return self.encoder_decoder().generate(
+            ids, padding, start, options, dtype=self.compute_dtype, **more
+        )
+
+    def encoder_decoder(self) -> EncoderDecoder:
+        """Returns the variables of the model by what they do, for generating."""
+        settings = self.settings
+        structure = {
+            "num_heads": settings.nhead,
+            "pre_norm": settings.pre_layer_norm,
+            "activation": settings.activation_fn,
+            "epsilon": settings.epsilon,
+        }
+
+        def stack(layers: list, norm: Optional[LSLayerNorm]) -> dict[str, Any]:
+            return {
+                "layers": [layer.parameters() for layer in layers],
+                "norm": None if norm is None else tuple(norm.parameters()),
+                **structure,
+            }
+
+        def embedding(layer: LSTransformerEmbeddingLayer) -> dict[str, Any]:
+            return {
+                "table": layer.parameters()[0],
+                "scale": layer.scale,
+                "positions": ops.SINUSOIDS,
+            }
+
+        # None: the table, if that is what projects onto the vocabulary, is there only once.
+        weights, bias = self.output_layer.output_table()
+        return EncoderDecoder(
+            Encoder(
+                **embedding(self.source_embedding), **stack(self.encoder_layers, self.encoder_norm)
+            ),
+            ops.Decoder(
+                **embedding(self.target_embedding),
+                **stack(self.decoder_layers, self.decoder_norm),
+                output_weights=None if self.softmax_linear is None else weights,
+                output_bias=bias,
+            ),
+        )
 
     def _make_embeddings(self) -> None:
         settings = self.settings
