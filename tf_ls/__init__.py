@@ -8,7 +8,8 @@ and its parts when they are first used:
     tf_ls.layers       the Keras layers they are made of
     tf_ls.optimizers   Keras optimizers
     tf_ls.ops          the operations they are made of
-    tf_ls.inference    models that leave the trainer
+    tf_ls.export       models that leave the trainer, as SavedModels
+    tf_ls.inference    what runs them
     tf_ls.neurst       what makes NeurST use them
     tf_ls.testing      checks operations, also your own, against references
 """
@@ -22,9 +23,28 @@ from tf_ls.registration import register_operations
 
 __version__ = "0.1.0"
 
-_LAZY_MODULES = ("inference", "layers", "models", "neurst", "ops", "optimizers", "testing")
+_LAZY_MODULES = (
+    "export",
+    "inference",
+    "layers",
+    "models",
+    "neurst",
+    "ops",
+    "optimizers",
+    "testing",
+)
 
-__all__ = ["__version__", "inference", "layers", "models", "neurst", "ops", "optimizers", "testing"]
+__all__ = [
+    "__version__",
+    "export",
+    "inference",
+    "layers",
+    "models",
+    "neurst",
+    "ops",
+    "optimizers",
+    "testing",
+]
 
 
 def __getattr__(name: str) -> ModuleType:

@@ -45,7 +45,9 @@ def test_interpreter_start_imports_nothing_of_this():
 
 
 def test_lazy_modules_are_listed():
-    assert {"inference", "layers", "models", "neurst", "ops", "optimizers"} <= set(dir(tf_ls))
+    assert {"export", "inference", "layers", "models", "neurst", "ops", "optimizers"} <= set(
+        dir(tf_ls)
+    )
 
 
 # The operations are registered ------------------------------------------------------------------

@@ -147,7 +147,7 @@ def generate(
     with on_host():
         start = int64(start, "start")
         prefix, prefix_lengths = _prefix(prefix, prefix_lengths, start)
-        scalars = _scalars(options)
+        scalars = option_tensors(options)
         if source_lengths is None:
             source_lengths = tf.zeros([0], tf.int64)
         host = {
@@ -184,8 +184,11 @@ def generate(
 tf.no_gradient("LSGenerate")
 
 
-def _scalars(options: SearchOptions) -> dict[str, tf.Tensor]:
-    """The options as tensors of the operation's dtypes."""
+def option_tensors(options: SearchOptions) -> dict[str, tf.Tensor]:
+    """Options by name as tensors of the operation's dtypes; `max_extra_length` None as -1.
+
+    Of these `SearchOptions` can be made again.
+    """
 
     def tensor(name: str) -> tf.Tensor:
         value = getattr(options, name)

@@ -1,0 +1,5 @@
+"""Models that leave the trainer as SavedModels: see docs/export.md."""
+
+from tf_ls.export.saved_model import PRECISIONS, save
+
+__all__ = ["PRECISIONS", "save"]

@@ -1,0 +1,148 @@
+"""A model that translates as variables of one precision and functions on them."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import types
+from collections.abc import Mapping
+from typing import Any, Callable
+
+import tensorflow as tf
+
+from tf_ls import ops
+from tf_ls.export.translation_model import TranslationModel
+from tf_ls.ops.generation import option_tensors
+
+SOURCE = tf.TensorSpec([None, None], tf.int64, "source")
+SENTENCES = tf.TensorSpec([None], tf.string, "sentences")
+
+Tensors = dict[str, tf.Tensor]
+
+
+class GenerationModule(tf.Module):
+    """What `save` writes. Its weights are copies, once each, of one dtype, in which it computes.
+
+    Attributes:
+        model: what was exported; its weights are the variables here.
+        defaults: the options by name, but for `eos`, which is the model's; tensors.
+    """
+
+    def __init__(self, model: TranslationModel, precision: str):
+        super().__init__()
+        self._dtype = tf.as_dtype(precision)
+        copies: dict[int, tf.Variable] = {}
+        weights = _copied(model.weights, self._dtype, copies)
+        self.model = dataclasses.replace(model, weights=weights)
+        # tf.Module does not look into the weights' own classes for what to save.
+        self._weights = list(copies.values())
+        self._texts = [text for text in (model.source_text, model.target_text) if text is not None]
+        tensors = option_tensors(model.options)
+        self.defaults = types.MappingProxyType({k: v for k, v in tensors.items() if k != "eos"})
+
+    def generate(self, source: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
+        """Generates from sources [B, S].
+
+        Args:
+            source: int64.
+            options: by name; the others have their defaults.
+        """
+        generated = self.model.weights.generate(
+            source,
+            self.model.padding(source),
+            self.model.start,
+            ops.SearchOptions(eos=self.model.options.eos, **{**self.defaults, **options}),
+            dtype=self._dtype,
+        )
+        return {
+            "tokens": generated.tokens,
+            "lengths": generated.lengths,
+            "scores": generated.scores,
+        }
+
+    def translate(self, sentences: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
+        """Translates sentences [B] to their first hypotheses."""
+        source = self.model.source_text.encode(sentences, self.model.padding_id)
+        generated = self.generate(source, options)
+        translations = self.model.target_text.decode(
+            generated["tokens"][:, 0], generated["lengths"][:, 0], self.model.options.eos
+        )
+        return {"translations": translations, "scores": generated["scores"][:, 0]}
+
+    def properties(self) -> Tensors:
+        """What somebody who calls `generate` has to know of the model."""
+        weights = self.model.weights
+        vocabularies = (weights.encoder.table.shape[0], weights.decoder.table.shape[0])
+        numbers = {
+            "source_vocabulary": vocabularies[0],
+            "target_vocabulary": vocabularies[1],
+            "padding_id": self.model.padding_id,
+            "start": self.model.start,
+            "eos": self.model.options.eos,
+        }
+        tensors = {name: tf.constant(number, tf.int64) for name, number in numbers.items()}
+        return {**tensors, "padding_is_eos": tf.constant(self.model.padding_is_eos)}
+
+    def signatures(self) -> dict[str, Callable]:
+        """The functions to save, by the names of their signatures."""
+        signatures = {
+            "serving_default": self._signature(self.generate, SOURCE),
+            "serving_with_options": self._signature_with_options(self.generate, SOURCE),
+            "default_options": tf.function(lambda: dict(self.defaults), input_signature=[]),
+            "properties": tf.function(self.properties, input_signature=[]),
+        }
+        if self.model.source_text is not None and self.model.target_text is not None:
+            signatures["translate"] = self._signature(self.translate, SENTENCES)
+            signatures["translate_with_options"] = self._signature_with_options(
+                self.translate, SENTENCES
+            )
+        return signatures
+
+    def _signature(self, function: Callable, inputs: tf.TensorSpec) -> Callable:
+        return tf.function(lambda given: function(given, {}), input_signature=[inputs])
+
+    def _signature_with_options(self, function: Callable, inputs: tf.TensorSpec) -> Callable:
+        """The function with an input for each option, which is optional where TensorFlow can."""
+        specs = [inputs]
+        for name, default in self.defaults.items():
+            specs.append(tf.TensorSpec([None] * default.shape.rank, default.dtype, name))
+
+        def call(given: tf.Tensor, *options: tf.Tensor) -> Tensors:
+            return function(given, dict(zip(self.defaults, options)))
+
+        defaults = self.defaults if _stores_defaults() else {}
+        call.__signature__ = inspect.Signature(
+            [
+                inspect.Parameter(
+                    spec.name,
+                    inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                    default=defaults.get(spec.name, inspect.Parameter.empty),
+                )
+                for spec in specs
+            ]
+        )
+        return tf.function(call, input_signature=specs)
+
+
+def _stores_defaults() -> bool:
+    """Whether this TensorFlow writes default values of a signature's inputs."""
+    from tensorflow.core.protobuf import meta_graph_pb2
+    from tensorflow.python.saved_model import nested_structure_coder
+
+    fields = meta_graph_pb2.SignatureDef.DESCRIPTOR.fields_by_name
+    return "defaults" in fields and nested_structure_coder.can_encode(tf.constant(0))
+
+
+def _copied(part: Any, dtype: tf.DType, copies: dict[int, tf.Variable]) -> Any:
+    """Weights of any structure as variables of a dtype; what is shared stays shared."""
+    if dataclasses.is_dataclass(part):
+        fields = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
+        return type(part)(**{k: _copied(v, dtype, copies) for k, v in fields.items()})
+    if isinstance(part, (list, tuple)):
+        return type(part)([_copied(element, dtype, copies) for element in part])
+    if not tf.is_tensor(part):
+        return part
+    if id(part) not in copies:
+        name = f"weight_{len(copies)}"
+        copies[id(part)] = tf.Variable(tf.cast(part, dtype), trainable=False, name=name)
+    return copies[id(part)]

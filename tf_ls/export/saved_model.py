@@ -1,0 +1,76 @@
+"""Models that translate, as SavedModels.
+
+TensorFlow is imported when a model is saved and not before: NeurST has to be imported first, to
+choose its Keras.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+if TYPE_CHECKING:
+    from tf_ls.models import LSTransformer
+    from tf_ls.ops import SearchOptions
+
+PRECISIONS = ("float32", "float16", "bfloat16")
+
+StrPath = Union[str, os.PathLike]
+
+
+def save(
+    model: Union[LSTransformer, StrPath],
+    path: StrPath,
+    *,
+    precision: str = "float32",
+    options: Union[SearchOptions, Mapping[str, Any], None] = None,
+    start: Optional[int] = None,
+    sentencepiece: Union[StrPath, tuple[StrPath, StrPath], None] = None,
+) -> None:
+    """Writes a SavedModel that generates, in one operation, from ids and, if it can, from text.
+
+    docs/export.md has its signatures.
+
+    Args:
+        model: an LSTransformer; or the folder of a model that NeurST has trained.
+        path: of the folder to write.
+        precision: float32, float16 or bfloat16, of the weights and of what layers compute.
+        options: how to generate unless told otherwise. As a mapping: what differs from the
+            model's own options, which for NeurST's models have its EOS and forbid its unknown
+            token; for an LSTransformer `eos` must be among them.
+        start: for an LSTransformer: the token in front of each hypothesis.
+        sentencepiece: for an LSTransformer whose tokens are the pieces of a SentencePiece model:
+            its file, or two, of source and target. (NeurST's models know their own.)
+
+    Raises:
+        ValueError: an unknown precision or option; something about the model that is missing, or
+            that cannot be exported.
+        FileNotFoundError: there is no such model.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    if isinstance(model, (str, os.PathLike)):
+        if start is not None or sentencepiece is not None:
+            raise ValueError(
+                "start and sentencepiece are not for NeurST's models: they know theirs"
+            )
+        if not Path(model, "model_configs.yml").is_file():
+            raise FileNotFoundError(f"{model} is no model of NeurST's: it has no model_configs.yml")
+        from tf_ls.neurst import model_folder  # before TensorFlow
+
+        described = model_folder.load(os.fspath(model), options)
+    else:
+        from tf_ls.export import lstransformer
+
+        described = lstransformer.describe(model, options, start, sentencepiece)
+    import tensorflow as tf
+    from absl import logging
+
+    from tf_ls.export.generation_module import GenerationModule
+
+    if described.no_text_because:
+        logging.info("tf_ls: %s has no signature translate: %s", path, described.no_text_because)
+    module = GenerationModule(described, precision)
+    tf.saved_model.save(module, os.fspath(path), signatures=module.signatures())

@@ -1,0 +1,117 @@
+"""Translation models that NeurST has trained, from their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import neurst  # noqa: F401  first: it chooses Keras 2 and mends itself
+import tensorflow as tf
+from neurst.data.data_pipelines.text_data_pipeline import TextDataPipeline
+from neurst.data.text.vocab import PaddingMode
+from neurst.layers.encoders.transformer_encoder import TransformerEncoder
+from neurst.models.encoder_decoder_model import EncoderDecoderModel
+from neurst.tasks import build_task
+from neurst.tasks.seq2seq import Seq2Seq
+from neurst.utils.checkpoints import checkpoint_scope_name
+from neurst.utils.configurable import ModelConfigs
+
+from tf_ls import ops
+from tf_ls.export.translation_model import TranslationModel, merged_options
+from tf_ls.models.encoder_decoder import Encoder, EncoderDecoder
+from tf_ls.neurst import eligibility, generation, stacks, weights
+from tf_ls.neurst.embeddings import scale_and_positions, word_table
+from tf_ls.neurst.sentencepiece_text import text_of
+
+
+def load(
+    folder: str, options: ops.SearchOptions | Mapping[str, Any] | None = None
+) -> TranslationModel:
+    """Builds the model of a folder and restores its newest checkpoint.
+
+    Args:
+        folder: as NeurST's trainer writes it. Vocabularies are read from where its
+            model_configs.yml says, as NeurST does: relative paths count from the working directory.
+        options: in front of NeurST's own, which forbid the unknown token.
+
+    Raises:
+        ValueError: the model is none that translates in one operation, or there is no checkpoint of
+            all its variables.
+        tf.errors.NotFoundError: a vocabulary is not there.
+    """
+    configs = ModelConfigs.load(folder)
+    task = build_task(configs)
+    if not isinstance(task, Seq2Seq):
+        raise ValueError(f"{folder}: the task {type(task).__name__} is not translation")
+    model = task.build_model(configs)
+    reason = _why_not(model)
+    if reason is not None:
+        raise ValueError(f"{folder} cannot be exported: {reason}")
+    _restore(model, folder)
+    source, target = task._src_data_pipeline, task._trg_data_pipeline
+    begins_with = "eos_id" if task._target_begin_of_sentence == "eos" else "bos_id"
+    mode = source.meta.get("padding_mode", PaddingMode.EOS_AS_PADDING)
+    texts = [_text_or_reason(pipeline) for pipeline in (source, target)]
+    reasons = [text for text in texts if isinstance(text, str)]
+    return TranslationModel(
+        weights=EncoderDecoder(_encoder_of(model), generation.decoder_of(model)),
+        start=target.meta[begins_with],
+        padding_id=source.meta["pad_id"],
+        padding_is_eos=mode == PaddingMode.EOS_AS_PADDING,
+        options=merged_options(
+            options,
+            ops.SearchOptions(eos=target.meta["eos_id"], forbidden_tokens=(target.meta["unk_id"],)),
+        ),
+        source_text=None if reasons else texts[0],
+        target_text=None if reasons else texts[1],
+        no_text_because=reasons[0] if reasons else "",
+    )
+
+
+def _why_not(model: tf.keras.Model) -> str | None:
+    """Why a model is not made of words, an encoder and a decoder that operations know."""
+    if not isinstance(model, EncoderDecoderModel):
+        return f"{type(model).__name__} is no encoder-decoder"
+    reason = generation.why_not(model) or eligibility.why_not(model._encoder)
+    if reason is not None:
+        return reason
+    if type(model._encoder) is not TransformerEncoder:  # a subclass may do anything
+        return f"its encoder is {type(model._encoder).__name__}"
+    if word_table(model._src_modality) is None:
+        return "it embeds its source with something else than words"
+    return None
+
+
+def _encoder_of(model: EncoderDecoderModel) -> Encoder:
+    encoder = model._encoder
+    params = encoder.get_config()
+    scale, positions = scale_and_positions(model._src_modality)
+    return Encoder(
+        layers=[weights.encoder_layer_weights(layer) for layer in encoder._stacking_layers],
+        table=weights.raw(word_table(model._src_modality)._shared_weights),
+        scale=scale,
+        positions=positions,
+        norm=stacks.output_norm(encoder),
+        causal=bool(params["attention_monotonic"]),
+        **stacks.structure(params),
+    )
+
+
+def _restore(model: tf.keras.Model, folder: str) -> None:
+    """Reads all variables. (NeurST's own function leaves out what it does not find.)"""
+    path = tf.train.latest_checkpoint(folder)
+    if path is None:
+        raise ValueError(f"{folder} has no checkpoint")
+    # The first scope is the model's name, which may have been another in training.
+    scope = checkpoint_scope_name(path)
+    names = {scope + v.name.split(":")[0][v.name.index("/") :]: v for v in model.weights}
+    try:
+        tf.train.Checkpoint(**names).read(path).assert_existing_objects_matched().expect_partial()
+    except (AssertionError, ValueError) as error:
+        raise ValueError(f"{path} is no checkpoint of the model: {error}") from error
+
+
+def _text_or_reason(pipeline: object):
+    if not isinstance(pipeline, TextDataPipeline):
+        return f"its data pipeline is {type(pipeline).__name__}"
+    return text_of(pipeline)
