@@ -1,5 +1,6 @@
 """Models that leave the trainer.
 
+Transformer       a model as a function from lists of ids to hypotheses
 load_translator   a SavedModel that translates sentences, as a function
 translate_file    a file of any size, in batches, resumable
 """
@@ -14,6 +15,8 @@ _MODULES = {
     "ProgressMismatch": "file_translation",
     "translate_file": "file_translation",
     "Translator": "translator",
+    "Inferred": "transformer",
+    "Transformer": "transformer",
     "UnfitModel": "translator",
     "load_translator": "translator",
 }

@@ -1,0 +1,222 @@
+"""Models of NeurST's, exported and loaded, against its own beam search on stock layers.
+
+test_export_of_models.py runs this file.
+"""
+
+# ruff: noqa: RUF001  quotes and digits that look like others
+
+import neurst  # noqa: F401  before TensorFlow, so that Keras 2 is chosen
+import numpy as np
+import pytest
+import sentencepiece
+import tensorflow as tf
+import tiny_task
+from neurst.data.data_pipelines.text_data_pipeline import TextDataPipeline
+from neurst.layers.search.beam_search import BeamSearch
+from neurst.tasks import build_task
+from neurst.utils.checkpoints import NameBasedCheckpointManager
+from neurst.utils.configurable import ModelConfigs
+from neurst.utils.hparams_sets import get_hyper_parameters
+
+import tf_ls.inference as lsi
+from tf_ls import export
+from tf_ls.neurst import model_folder
+from tf_ls.neurst.eligibility import stock_only
+from tf_ls.neurst.sentencepiece_text import normalize
+
+BEAM = {"beam_size": 3, "max_length": 12}
+CORPUS = """
+The old house is red, and the man likes it.
+She sees the red house: it's "very" old.
+He has (nearly) 5 % more houses here than I've seen.
+An old man and a young man see the house.
+""".strip().splitlines()
+
+
+def write_model(folder, source_pipeline, target_pipeline, model_class="Transformer", **params):
+    """A folder as NeurST's trainer writes it, of a model that was never trained."""
+    hyper_parameters = get_hyper_parameters("transformer_toy")
+    configs = {
+        "model.class": model_class,
+        "model.params": {**hyper_parameters["model.params"], **params},
+        "task.class": "Translation",
+        "task.params": {
+            "src_data_pipeline.class": "TextDataPipeline",
+            "src_data_pipeline.params": source_pipeline,
+            "trg_data_pipeline.class": "TextDataPipeline",
+            "trg_data_pipeline.params": target_pipeline,
+            "target_begin_of_sentence": params.pop("target_begin_of_sentence", "bos"),
+        },
+    }
+    ModelConfigs.dump(configs, str(folder))
+    task = build_task(ModelConfigs.load(str(folder)))
+    tf.keras.utils.set_random_seed(1)
+    model = task.build_model(ModelConfigs.load(str(folder)), name="trained")
+    for variable in model.trainable_variables:
+        variable.assign_add(tf.random.normal(variable.shape, stddev=0.3))
+    NameBasedCheckpointManager(model, str(folder)).save(1)
+    return task, model
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """A model of words: its folder, its task, itself."""
+    folder = tmp_path_factory.mktemp("words")
+    corpus = tiny_task.write_tiny_corpus(folder / "corpus")
+    pipelines = [
+        {"vocab_path": str(path)} for path in (corpus.source_vocabulary, corpus.target_vocabulary)
+    ]
+    return folder, *write_model(folder, *pipelines)
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory):
+    """A model of SentencePiece's pieces: its folder, its task, itself."""
+    folder = tmp_path_factory.mktemp("pieces")
+    (folder / "corpus.txt").write_text("\n".join(CORPUS))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(folder / "corpus.txt"),
+        model_prefix=str(folder / "pieces"),
+        vocab_size=60,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    processor = sentencepiece.SentencePieceProcessor(str(folder / "pieces.model"))
+    # As one makes NeurST's vocabularies: no control symbols, its own order.
+    vocabulary = [processor.id_to_piece(i) for i in range(3, processor.get_piece_size())]
+    (folder / "vocabulary").write_text("\n".join(reversed(vocabulary)) + "\n")
+    pipeline = {
+        "vocab_path": str(folder / "vocabulary"),
+        "subtokenizer": "spm",
+        "subtokenizer_codes": str(folder / "pieces.model"),
+        "language": "en",
+    }
+    return folder, *write_model(folder, pipeline, {**pipeline, "language": "de"})
+
+
+def stock_hypotheses(task, model, sentences):
+    """The best hypothesis of each sentence of ids, by NeurST's search, one sentence at a time."""
+    args = {flag.name: flag.default for flag in BeamSearch.class_or_method_args()}
+    args.update(beam_size=3, length_penalty=0.6, maximum_decode_length=12)
+    search = BeamSearch(args)
+    search.set_model(model)
+    found = []
+    with stock_only("it is what is compared with"):
+        for sentence in sentences:
+            batch = {"feature": tf.constant([sentence], tf.int64)}
+            [hypothesis] = search(task.example_to_input(batch, "infer"))[0].numpy().tolist()
+            found.append(up_to_eos(hypothesis, task._trg_data_pipeline.meta["eos_id"]))
+    return found
+
+
+def up_to_eos(tokens, eos):
+    return tokens[: tokens.index(eos)] if eos in tokens else tokens
+
+
+def sentences_of(task, count=6):
+    eos = task._src_data_pipeline.meta["eos_id"]
+    rng = np.random.default_rng(2)
+    return [[*rng.integers(0, eos - 2, n).tolist(), eos] for n in (5, 1, 0, 7, 3, 2)[:count]]
+
+
+def test_hypotheses_are_those_of_neursts_search(words, tmp_path):
+    folder, task, model = words
+    sentences = sentences_of(task)
+    wanted = stock_hypotheses(task, model, sentences)
+    eos = task._trg_data_pipeline.meta["eos_id"]
+
+    direct = lsi.Transformer(folder, 4, options=BEAM).infer(sentences)
+    assert [up_to_eos(row[0].tolist(), eos) for row in direct.tokens] == wanted
+
+    export.save(folder, tmp_path / "exported", options=BEAM)
+    loaded = lsi.Transformer(tmp_path / "exported", 4)
+    assert loaded.options["forbidden_tokens"] == (task._trg_data_pipeline.meta["unk_id"],)
+    again = loaded.infer(sentences)
+    np.testing.assert_array_equal(again.tokens, direct.tokens)
+    np.testing.assert_allclose(again.scores, direct.scores, rtol=1e-6)
+
+
+def test_padding_is_what_follows_the_first_eos(words):
+    folder = words[0]
+    described = model_folder.load(str(folder))
+    eos = described.padding_id
+    padding = described.padding(tf.constant([[1, 2, eos, eos], [1, 2, 3, eos], [1, 2, 3, 4]]))
+    assert padding.numpy().astype(int).tolist() == [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+    for bad in ([1, 2], [], [eos, eos], [1, eos, 2, eos]):
+        with pytest.raises(ValueError, match=f"must end with {eos}, and have it only there"):
+            lsi.Transformer(folder, 4).infer([bad])
+
+
+def test_text_of_other_tokenizers_is_not_exported(words, tmp_path):
+    folder = words[0]
+    export.save(folder, tmp_path / "exported")
+    signatures = tf.saved_model.load(str(tmp_path / "exported")).signatures
+    assert "translate" not in signatures
+    assert "serving_default" in signatures
+    assert model_folder.load(str(folder)).no_text_because == "it has no subwords"
+
+
+def test_translate_is_neursts_text_to_text(pieces, tmp_path):
+    folder, task, model = pieces
+    export.save(folder, tmp_path / "exported", options=BEAM)
+    loaded = tf.saved_model.load(str(tmp_path / "exported"))
+    sentences = [*CORPUS, "“Smart” quotes… and unknown 語 letters", "  spaces\u00a0 "]
+    found = loaded.signatures["translate"](sentences=tf.constant(sentences))["translations"]
+    encoded = [task._src_data_pipeline.encode(sentence) for sentence in sentences]
+    hypotheses = stock_hypotheses(task, model, encoded)
+    assert [text.decode() for text in found.numpy()] == [
+        task._trg_data_pipeline.decode(hypothesis) if hypothesis else ""
+        for hypothesis in hypotheses
+    ]
+
+
+@pytest.mark.parametrize("language", ["en", "de", "cs", "ru", "zh"])
+def test_normalize_is_neursts(words, language):
+    sentences = [
+        *CORPUS,
+        "a\r\n b\t c",
+        "( a ) , b ( c ). d (e)f",
+        "50 % ; x : y ٣ % ５ %",
+        "`a' ''b'' „c“ ”d” e–f—g …",
+        "don‘t don’t ‘t’ ‚u‚ ´v´ ´´",
+        "\u00a0«\u00a0a\u00a0»\u00a0 «b» «\u00a0c\u00a0»",
+        "5\u00a0% nº\u00a05 a\u00a0: 5\u00a0ºC 5\u00a0cm a\u00a0? a\u00a0! a\u00a0; a,\u00a0b",
+        'He said "yes", "no". "Never"... and "then," he "left." now',
+        'er sagte "ja," "nein." "nie..." <x> und "gut." <y>',
+        "1\u00a0000\u00a0000 1 000",
+        "it ' s they' ve I' m don' t we' re here",
+        "\u3000 wide \u2003 spaces\u2028 \x1f",
+        "",
+        "   ",
+        "語。、「日本」",
+    ]
+    pipeline = TextDataPipeline(vocab_path=["a"], language=language)
+    found = normalize(tf.constant(sentences), language).numpy()
+    for sentence, text in zip(sentences, found):
+        assert text.decode() == pipeline.text_pre_normalize(language, sentence), sentence
+
+
+def test_folders_that_cannot_be_exported(words, tmp_path):
+    folder, _, _ = words
+    configs = ModelConfigs.load(str(folder))
+    ModelConfigs.dump(configs, str(tmp_path))
+    with pytest.raises(ValueError, match="has no checkpoint"):
+        export.save(tmp_path, tmp_path / "exported")
+    more = {**configs, "model.params": {**configs["model.params"], "encoder.num_layers": 4}}
+    checkpoint = tf.train.latest_checkpoint(str(folder))
+    for suffix in (".index", ".data-00000-of-00001"):
+        tf.io.gfile.copy(checkpoint + suffix, str(tmp_path / "ckpt-1") + suffix)
+    tf.io.gfile.copy(str(folder / "checkpoint"), str(tmp_path / "checkpoint"))
+    ModelConfigs.dump(more, str(tmp_path))
+    with pytest.raises(ValueError, match="is no checkpoint of the model"):
+        export.save(tmp_path, tmp_path / "exported")
+    with pytest.raises(ValueError, match="start and sentencepiece are not for NeurST's models"):
+        export.save(folder, tmp_path / "exported", start=3)
+
+
+def test_half_precision(words, tmp_path):
+    folder, task, _ = words
+    sentences = sentences_of(task)
+    exact = lsi.Transformer(folder, 8, options=BEAM).infer(sentences)
+    half = lsi.Transformer(folder, 8, options=BEAM, precision="bfloat16").infer(sentences)
+    np.testing.assert_allclose(half.scores[:, 0], exact.scores[:, 0], rtol=0.1)
