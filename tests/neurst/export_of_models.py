@@ -20,6 +20,7 @@ from neurst.utils.hparams_sets import get_hyper_parameters
 
 import tf_ls.inference as lsi
 from tf_ls import export
+from tf_ls.command_line.main import main
 from tf_ls.neurst import model_folder
 from tf_ls.neurst.eligibility import stock_only
 from tf_ls.neurst.sentencepiece_text import normalize
@@ -220,3 +221,40 @@ def test_half_precision(words, tmp_path):
     exact = lsi.Transformer(folder, 8, options=BEAM).infer(sentences)
     half = lsi.Transformer(folder, 8, options=BEAM, precision="bfloat16").infer(sentences)
     np.testing.assert_allclose(half.scores[:, 0], exact.scores[:, 0], rtol=0.1)
+
+
+# From the command line ---------------------------------------------------------------------------
+
+
+def test_export_and_translate_from_the_command_line(pieces, tmp_path, capsys):
+    folder, task, model = pieces
+    exported = str(tmp_path / "exported")
+    options = ["--option", "beam_size=3", "--option=max_length=12", "--option=forbidden_tokens="]
+    assert main(["export", str(folder), exported, *options]) == 0
+    assert capsys.readouterr().out == f"{exported}: written, float32\n"
+    assert lsi.Transformer(exported, 1).options["forbidden_tokens"] == ()
+    (tmp_path / "text").write_text("\n".join(CORPUS))
+    unknown = task._trg_data_pipeline.meta["unk_id"]
+    arguments = ["translate", exported, str(tmp_path / "text")]
+    assert main([*arguments, f"--option=forbidden_tokens={unknown}"]) == 0
+    encoded = [task._src_data_pipeline.encode(sentence) for sentence in CORPUS]
+    hypotheses = stock_hypotheses(task, model, encoded)
+    wanted = [task._trg_data_pipeline.decode(hypothesis) for hypothesis in hypotheses]
+    assert (tmp_path / "text.translated").read_text().splitlines() == wanted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "exported"], "nowhere is no model of NeurST's"),
+        (["WORDS", "."], ". is there already"),
+        (["WORDS", "exported", "--option=beam_size=0"], "beam_size: expected 1 to 64, got 0"),
+        (["WORDS", "exported", "--option=beam=0"], "unknown option beam;"),
+    ],
+    ids=str,
+)
+def test_exports_that_do_not_work(words, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = [str(words[0]) if argument == "WORDS" else argument for argument in arguments]
+    assert main(["export", *arguments]) == 1
+    assert message in capsys.readouterr().err

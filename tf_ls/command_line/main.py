@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Optional
 
 import tf_ls
-from tf_ls.command_line import translate
+from tf_ls.command_line import export, translate
 
-_SUBCOMMANDS = (translate,)
+_SUBCOMMANDS = (export, translate)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:

@@ -7,6 +7,7 @@ import os
 import sys
 from pathlib import Path
 
+from tf_ls.command_line.options import named_value
 from tf_ls.inference.progress_file import ProgressMismatch
 
 
@@ -34,7 +35,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--option",
         action="append",
-        type=_option,
+        type=named_value,
         default=[],
         metavar="NAME=VALUE",
         help="an option of the model's signature, such as beam_size=4; may be repeated",
@@ -50,13 +51,6 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
     return number
-
-
-def _option(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"must be NAME=VALUE, got {text!r}")
-    return name, value
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -11,6 +11,9 @@ from typing import Any, Optional, Union
 import tensorflow as tf
 
 SIGNATURE = "translate"
+# How tf_ls.export.save exports the same with options, and their defaults.
+WITH_OPTIONS = "translate_with_options"
+DEFAULT_OPTIONS = "default_options"
 # Names of the signature's tensors, both string [B].
 SENTENCES = "sentences"
 TRANSLATIONS = "translations"
@@ -23,9 +26,9 @@ class UnfitModel(ValueError):
 class Translator:
     """Translates lists of sentences: see `load_translator`."""
 
-    def __init__(self, model: Any, options: Mapping[str, tf.Tensor]):
+    def __init__(self, model: Any, signature: str, options: Mapping[str, tf.Tensor]):
         self._model = model  # a signature does not keep the variables alive that it reads
-        self._signature = model.signatures[SIGNATURE]
+        self._signature = model.signatures[signature]
         self._options = dict(options)
 
     def __call__(self, sentences: list[str]) -> list[str]:
@@ -44,8 +47,8 @@ def load_translator(
     """Loads a SavedModel that translates sentences.
 
     It must have a signature `translate` that takes `sentences`, string [B], and returns
-    `translations`, string [B]. What else it takes are options, with the defaults that they were
-    exported with.
+    `translations`, string [B]. What else it takes, or, of a model of `tf_ls.export.save`, its
+    signature `translate_with_options`, are options, with the defaults that they were exported with.
 
     Args:
         path: the folder of a SavedModel.
@@ -67,11 +70,13 @@ def load_translator(
             f"{path} has no signature {SIGNATURE!r} from and to strings; it has"
             f" {', '.join(map(repr, sorted(signatures))) or 'none'}"
         )
-    inputs = signatures[SIGNATURE].structured_input_signature[1]
-    outputs = signatures[SIGNATURE].structured_outputs
+    name = WITH_OPTIONS if {WITH_OPTIONS, DEFAULT_OPTIONS} <= signatures.keys() else SIGNATURE
+    inputs = signatures[name].structured_input_signature[1]
+    outputs = signatures[name].structured_outputs
     _check_strings(path, "takes", inputs, SENTENCES)
     _check_strings(path, "returns", outputs, TRANSLATIONS)
-    return Translator(model, _parse_options(path, inputs, options or {}))
+    defaults = signatures[DEFAULT_OPTIONS]() if name == WITH_OPTIONS else _defaults(path)
+    return Translator(model, name, _parse_options(path, inputs, defaults, options or {}))
 
 
 def model_digest(path: Union[str, os.PathLike]) -> str:
@@ -107,7 +112,10 @@ def _check_strings(
 
 
 def _parse_options(
-    path: Union[str, os.PathLike], inputs: Mapping[str, Any], options: Mapping[str, str]
+    path: Union[str, os.PathLike],
+    inputs: Mapping[str, Any],
+    defaults: Mapping[str, tf.Tensor],
+    options: Mapping[str, str],
 ) -> dict[str, tf.Tensor]:
     """Every input of the signature but the sentences: what is given, or the exported default."""
     specs = {name: spec for name, spec in inputs.items() if name != SENTENCES}
@@ -117,7 +125,7 @@ def _parse_options(
             f"{path} has no option {', '.join(unknown)}; its options:"
             f" {', '.join(sorted(specs)) or 'none'}"
         )
-    tensors = _defaults(path)
+    tensors = dict(defaults)
     for name, text in options.items():
         try:
             tensors[name] = _parse_option(text, specs[name])

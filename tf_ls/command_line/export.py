@@ -1,0 +1,64 @@
+"""tf-ls export: a model that NeurST has trained, as a SavedModel."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from tf_ls.command_line.options import named_value
+from tf_ls.export import PRECISIONS, save
+
+
+def add_parser(subparsers) -> None:
+    parser = subparsers.add_parser(
+        "export",
+        help="write a NeurST model as a SavedModel",
+        description="Writes a model that NeurST has trained as a SavedModel that generates in one"
+        " operation, and translates text if its subwords are SentencePiece's.",
+    )
+    parser.add_argument("model", type=Path, help="folder with model_configs.yml and a checkpoint")
+    parser.add_argument("path", type=Path, help="folder to write")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=PRECISIONS[0],
+        help="of the weights and of what layers compute (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--option",
+        action="append",
+        type=named_value,
+        default=[],
+        metavar="NAME=VALUE",
+        help="a default of generation, such as beam_size=5; may be repeated",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    # TensorFlow says much that is of no use here, unless it is asked to.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    try:
+        if args.path.exists():
+            raise FileExistsError(f"{args.path} is there already")
+        options = {name: _value(name, text) for name, text in args.option}
+        save(args.model, args.path, precision=args.precision, options=options)
+    except (ImportError, ValueError, OSError) as error:
+        print(f"tf-ls export: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.path}: written, {args.precision}")
+    return 0
+
+
+def _value(name: str, text: str) -> Any:
+    """An option's value from the command line: a number, true, false, null, or text."""
+    try:
+        if name == "forbidden_tokens":
+            return tuple(json.loads(f"[{text}]"))
+        return json.loads(text)
+    except ValueError:
+        return text
