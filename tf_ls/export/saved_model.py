@@ -71,6 +71,6 @@ def save(
     from tf_ls.export.generation_module import GenerationModule
 
     if described.no_text_because:
-        logging.info("tf_ls: %s has no signature translate: %s", path, described.no_text_because)
+        logging.warning("tf_ls: %s has no signature translate: %s", path, described.no_text_because)
     module = GenerationModule(described, precision)
     tf.saved_model.save(module, os.fspath(path), signatures=module.signatures())
