@@ -3,16 +3,16 @@
 test_fused_models.py runs this file.
 """
 
-import fused_models  # fuses NeurST; before TensorFlow
 import numpy as np
 import pytest
+import small_models  # fuses NeurST; before TensorFlow
 import tensorflow as tf
-from fused_models import TARGET_LENGTHS, VOCABULARY, ids, relative_error, stock
 from half_precision import float16
 from neurst.criterions import build_criterion
 from neurst.criterions.joint_criterion import JointCriterion
 from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
 from neurst.criterions.label_smoothed_cross_entropy_with_kd import LabelSmoothedCrossEntropyWithKd
+from small_models import TARGET_LENGTHS, VOCABULARY, ids, relative_error, stock
 
 SHAPE = (4, 6)
 PADDING = 1.0 - tf.sequence_mask(TARGET_LENGTHS, SHAPE[1], tf.float32)
@@ -83,7 +83,7 @@ def test_on_half_precision_logits(dtype):
 
 @pytest.fixture(scope="module")
 def model():
-    return fused_models.translation_model()
+    return small_models.translation_model()
 
 
 def loss_and_gradients(model, criterion, inputs):
@@ -98,9 +98,9 @@ def loss_and_gradients(model, criterion, inputs):
     return step(), {op.type: op for op in step.get_concrete_function().graph.get_operations()}
 
 
-@pytest.mark.parametrize("name", fused_models.MODELS)
+@pytest.mark.parametrize("name", small_models.MODELS)
 def test_training_step(name):
-    make_model, make_inputs = fused_models.MODELS[name]
+    make_model, make_inputs = small_models.MODELS[name]
     model, inputs, criterion = make_model(), make_inputs(), make()
     (loss, gradients), operations = loss_and_gradients(model, criterion, inputs)
     with stock():
@@ -123,7 +123,7 @@ def test_training_step(name):
 
 
 def test_without_packed_rows_it_takes_the_logits(model):
-    inputs = fused_models.translation_inputs()
+    inputs = small_models.translation_inputs()
     criterion = make()
 
     @tf.function
@@ -143,7 +143,7 @@ def test_without_packed_rows_it_takes_the_logits(model):
 
 
 def keras_inputs():
-    inputs = fused_models.translation_inputs()
+    inputs = small_models.translation_inputs()
     symbols = {k: tf.keras.Input(v.shape[1:], dtype=v.dtype, name=k) for k, v in inputs.items()}
     return symbols, {k: tf.convert_to_tensor(v) for k, v in inputs.items()}
 
@@ -205,7 +205,7 @@ def test_fit_of_a_joint_criterion(model):
 def test_with_knowledge_distillation():
     criterion = LabelSmoothedCrossEntropyWithKd({"label_smoothing": 0.1, "kd_weight": 0.3})
     rng = np.random.default_rng(0)
-    inputs = fused_models.translation_inputs()
+    inputs = small_models.translation_inputs()
     hidden = [tf.constant(rng.normal(size=[4, 7, 5]), tf.float32) for _ in range(2)]
 
     def loss_and_outputs():
@@ -258,7 +258,7 @@ class Doubled(LabelSmoothedCrossEntropy):
     ],
 )
 def test_subclasses_get_what_neurst_gives_them(model, criterion, operation):
-    criterion, inputs = criterion({"label_smoothing": 0.1}), fused_models.translation_inputs()
+    criterion, inputs = criterion({"label_smoothing": 0.1}), small_models.translation_inputs()
     (loss, gradients), operations = loss_and_gradients(model, criterion, inputs)
     assert [name for name in operations if name.startswith("LSProjected")] == [
         operation,
@@ -280,13 +280,13 @@ def test_knowledge_distillation_sums_losses_with_their_gradient(model):
         return {"logits": logits, "teacher_hidden_states": hidden, "student_hidden_states": hidden}
 
     run.trainable_variables = model.trainable_variables
-    _, operations = loss_and_gradients(run, criterion, fused_models.translation_inputs())
+    _, operations = loss_and_gradients(run, criterion, small_models.translation_inputs())
     assert "LSProjectedCrossEntropySum" in operations
     assert "LSProjectedCrossEntropy" not in operations
 
 
 def test_under_a_distribution_strategy(model):
-    inputs, criterion = fused_models.translation_inputs(), make()
+    inputs, criterion = small_models.translation_inputs(), make()
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
 
     @tf.function
@@ -303,12 +303,12 @@ def test_under_a_distribution_strategy(model):
 
 def test_float16():
     """NeurST's default: stock rounds the logits to float16, which costs it some 1e-3."""
-    inputs, criterion = fused_models.translation_inputs(), make()
-    model = fused_models.translation_model()
+    inputs, criterion = small_models.translation_inputs(), make()
+    model = small_models.translation_model()
     with stock():
         (expected, _), _ = loss_and_gradients(model, criterion, inputs)
     with float16():
-        half = fused_models.translation_model()
+        half = small_models.translation_model()
         for variable, value in zip(half.trainable_variables, model.trainable_variables):
             variable.assign(value)
         (loss, gradients), operations = loss_and_gradients(half, criterion, inputs)
@@ -350,7 +350,7 @@ def test_label_outside_of_the_vocabulary():
 
 
 def test_labels_of_another_shape_than_the_models(model):
-    inputs = fused_models.translation_inputs()
+    inputs = small_models.translation_inputs()
     swapped = {"trg": ids(6, 4), "trg_length": tf.constant([4] * 6)}
 
     @tf.function

@@ -7,9 +7,9 @@ import neurst  # noqa: F401  fuses; before TensorFlow, so that Keras 2 is chosen
 import numpy as np
 import pytest
 import tensorflow as tf
-from fused_models import MODELS, TARGET_LENGTHS, TARGET_MASK, VOCABULARY, relative_error, stock
 from neurst.models.ctnmt_transformer import CtnmtTransformer
 from neurst.models.speech_transformer import SpeechTransformer
+from small_models import MODELS, TARGET_LENGTHS, TARGET_MASK, VOCABULARY, relative_error, stock
 
 from tf_ls.neurst import packed_model
 from tf_ls.neurst.scoring import score

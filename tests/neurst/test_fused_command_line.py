@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import tiny_task
 
+SEARCH_IS_FUSED = "BeamSearch runs fused, the whole search as one operation"
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -28,20 +30,25 @@ def train(corpus, folder, model_dir, stock, steps=10, **more):
 
 
 def translate(corpus, folder, model_dir, stock):
+    """Returns the translations and the log."""
     output_file = folder / f"{model_dir}-{stock}.txt"
     arguments = tiny_task.predict_args(corpus, folder / model_dir, output_file, dtype="float32")
-    tiny_task.run_exp(arguments, folder, stock=stock)
-    return output_file.read_text(encoding="utf-8")
+    output = tiny_task.run_exp(arguments, folder, stock=stock).stdout
+    return output_file.read_text(encoding="utf-8"), output
 
 
 @pytest.fixture(scope="module")
 def logs(corpus, folder):
     """The logs of the same ten steps, fused and stock, each with its checkpoint."""
     validator = {
-        "validator": "CriterionValidator",
+        "validator": "SeqGenerationValidator",
         "validator.params": {
             "eval_criterion": "label_smoothed_cross_entropy",
             "eval_criterion.params": {"label_smoothing": 0.1},
+            "eval_metric": "bleu",
+            "eval_search_method": "beam_search",
+            "eval_search_method.params": {"beam_size": 2, "maximum_decode_length": 16},
+            "eval_batch_size": 16,
             "eval_dataset": "ParallelTextDataset",
             "eval_dataset.params": {
                 "src_file": str(corpus.source),
@@ -60,7 +67,9 @@ def logs(corpus, folder):
 def test_says_what_is_fused(logs):
     assert logs["fused"].count("Transformer encoders and decoders run fused") == 1
     assert logs["fused"].count("LabelSmoothedCrossEntropy runs fused") == 1
+    assert logs["fused"].count(SEARCH_IS_FUSED) == 1
     assert "run fused" not in logs["stock"]
+    assert "runs fused" not in logs["stock"]
 
 
 def test_losses_are_those_of_stock(logs):
@@ -77,6 +86,12 @@ def test_validation_is_that_of_stock(logs):
     assert metrics(logs["fused"]) == metrics(logs["stock"])
 
 
+def test_hypotheses_of_validation_are_those_of_stock(logs):
+    fused, stock = (re.findall(r"Hypothesis: (.*)", logs[name]) for name in ("fused", "stock"))
+    assert len(stock) == 5 * 2
+    assert fused == stock
+
+
 def test_checkpoints_have_the_same_names_and_shapes(logs, folder):
     fused, stock = (tiny_task.read_checkpoint(folder / name) for name in ("fused", "stock"))
     assert {k: np.shape(v) for k, v in fused.items()} == {k: np.shape(v) for k, v in stock.items()}
@@ -86,8 +101,11 @@ def test_checkpoints_have_the_same_names_and_shapes(logs, folder):
 
 @pytest.mark.parametrize("written_by", ["fused", "stock"])
 def test_checkpoint_translates_alike_under_both(logs, corpus, folder, written_by):
-    fused = translate(corpus, folder, written_by, stock=False)
-    assert fused == translate(corpus, folder, written_by, stock=True)
+    fused, log = translate(corpus, folder, written_by, stock=False)
+    expected, stock_log = translate(corpus, folder, written_by, stock=True)
+    assert fused == expected
+    assert log.count(SEARCH_IS_FUSED) == 1
+    assert SEARCH_IS_FUSED not in stock_log
 
 
 @pytest.mark.slow
@@ -128,15 +146,31 @@ def test_trains_in_float16_and_bfloat16(corpus, folder):
     np.testing.assert_allclose(tiny_task.step_losses(output), expected, rtol=2e-2)
 
 
+EXPORTED = """
+import sys
+import tensorflow as tf
+if {fused}:
+    import tf_ls
+loaded = tf.saved_model.load({path!r})
+assert {fused} or not any(name.startswith("tf_ls") for name in sys.modules)
+graph = loaded.signatures["serving_default"].graph.as_graph_def()
+nodes = [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
+print("operation:", any(node.op == "LSGenerate" for node in nodes))
+feature = tf.constant([[1, 0, 4, {eos}], [{eos}] * 4, [2, 2, {eos}, {eos}]], tf.int64)
+(hypotheses,) = loaded.signatures["serving_default"](feature=feature).values()
+print("hypotheses:", hypotheses.numpy().tolist())
+"""
+
+
 @pytest.mark.slow
-def test_exports_a_saved_model_that_loads_without_tf_ls(logs, corpus, folder):
-    arguments = tiny_task.export_args(folder / "fused", folder / "saved", dtype="float32")
-    output = tiny_task.run_exp(arguments, folder).stdout
-    assert "runs as NeurST's own: a SavedModel of NeurST's own must load without tf_ls" in output
-    program = (
-        "import sys, tensorflow as tf\n"
-        f"loaded = tf.saved_model.load({str(folder / 'saved' / '1')!r})\n"
-        "assert not any(name.startswith('tf_ls.ops') for name in sys.modules)\n"
-        "print(sorted(loaded.signatures))\n"
-    )
-    assert "serving_default" in tiny_task.run_python(["-c", program], folder).stdout
+def test_saved_model_has_the_operation_and_that_of_stock_loads_without_tf_ls(logs, folder):
+    hypotheses = {}
+    for name in ("fused", "stock"):
+        path = folder / f"saved-{name}"
+        arguments = tiny_task.export_args(folder / "fused", path, dtype="float32")
+        tiny_task.run_exp(arguments, folder, stock=name == "stock")
+        program = EXPORTED.format(fused=name == "fused", path=str(path / "1"), eos=tiny_task.EOS_ID)
+        output = tiny_task.run_python(["-c", program], folder).stdout
+        assert f"operation: {name == 'fused'}" in output
+        hypotheses[name] = re.search("hypotheses: .*", output).group()
+    assert hypotheses["fused"] == hypotheses["stock"]

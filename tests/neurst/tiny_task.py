@@ -238,15 +238,24 @@ def run_python(
     return completed
 
 
-def run_test_file(name: str, rootpath: Path, folder: Path, timeout: float = 300.0) -> None:
+def run_test_file(
+    name: str,
+    rootpath: Path,
+    folder: Path,
+    timeout: float = 300.0,
+    env: Optional[dict[str, str]] = None,
+) -> None:
     """Runs a test file of this folder with pytest, in an interpreter of its own in `folder`.
 
     NeurST chooses Keras 2 for a whole process, so its tests cannot share one with the others.
+
+    env: as for run_python.
     """
     here = Path(__file__).parent
     options = ["-q", "-p", "no:cacheprovider", "--import-mode=importlib", "-o", "addopts="]
     options += [f"--rootdir={rootpath}", f"--confcutdir={here}"]
-    completed = run_python(["-m", "pytest", *options, here / name], folder, timeout=timeout)
+    command = ["-m", "pytest", *options, here / name]
+    completed = run_python(command, folder, env=env, timeout=timeout)
     print(completed.stdout, file=sys.stderr)
 
 

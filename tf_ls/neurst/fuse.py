@@ -15,9 +15,10 @@ def install() -> None:
     from neurst.criterions.label_smoothed_cross_entropy_with_kd import (
         LabelSmoothedCrossEntropyWithKd,
     )
-    from neurst.exps.sequence_generator_savedmodel import SequenceGeneratorSavedmodel
     from neurst.layers.decoders.transformer_decoder import TransformerDecoder
     from neurst.layers.encoders.transformer_encoder import TransformerEncoder
+    from neurst.layers.search.beam_search import BeamSearch
+    from neurst.layers.search.sampling import Sampling
     from neurst.models.encoder_decoder_model import EncoderDecoderModel
     from neurst.tasks.language_model import LanguageModel
     from neurst.tasks.multilingual_translation import MultilingualTranslation
@@ -31,6 +32,7 @@ def install() -> None:
         host_batches,
         optimizers,
         packed_model,
+        searches,
         stacks,
     )
     from tf_ls.neurst.training_model import TrainingModel
@@ -42,6 +44,8 @@ def install() -> None:
     _replace(
         EncoderDecoderModel, "get_symbols_to_logits_fn", packed_model.make_get_symbols_to_logits_fn
     )
+    _replace(BeamSearch, "call", searches.make_beam_search_call)
+    _replace(Sampling, "call", searches.make_sampling_call)
     _replace(LabelSmoothedCrossEntropy, "__call__", criterions.make_call)
     for criterion in (LabelSmoothedCrossEntropy, LabelSmoothedCrossEntropyWithKd):
         _replace(criterion, "reduce_loss", criterions.make_reduce_loss)
@@ -50,22 +54,10 @@ def install() -> None:
         _replace(task, "example_to_input", host_batches.make_example_to_input)
     _replace(TrainingModel, "fit", _make_fit)
     _replace(MetricReductionCallback, "custom_on_train_batch_end", callbacks.make_batch_end)
-    _replace(SequenceGeneratorSavedmodel, "run", _make_export)
     optimizers.register()
     training_utils.handle_fp16_and_distributed_optimizer = optimizers.make_optimizer_handler(
         training_utils.handle_fp16_and_distributed_optimizer
     )
-
-
-def _make_export(stock_run):
-    """`SequenceGeneratorSavedmodel.run`: what it writes is served where tf_ls may not be."""
-    from tf_ls.neurst.eligibility import stock_only
-
-    def run(self):
-        with stock_only("a SavedModel of NeurST's own must load without tf_ls"):
-            return stock_run(self)
-
-    return run
 
 
 def _make_fit(stock_fit):
