@@ -30,7 +30,7 @@ BAZEL = $(or $(TF_LS_BAZEL),$(shell command -v bazel || command -v bazelisk))
 SOURCES := $(shell find cc tf_ls third_party -type f \
     -not -name '*.pyc' -not -name '*_test.cc' -not -name '_build_info.py') \
     setup.py configure.py pyproject.toml BUILD WORKSPACE .bazelrc
-CC_SOURCES = $(shell find cc -name '*.h' -o -name '*.cc')
+CC_SOURCES = $(shell find cc examples -name "*.h" -o -name "*.cc")
 
 demo: build
 	$(VENV)/bin/python examples/translation/demo.py $(if $(STEPS),--steps $(STEPS))
@@ -82,8 +82,8 @@ format: $(VENV)/.test-ready
 
 test-cc: $(VENV)/.ready | system-tests
 	$(VENV)/bin/python configure.py
-	$(BAZEL) test //cc/...
-	$(BAZEL) test --config=asan //cc/...
+	$(BAZEL) test //cc/... //examples/...
+	$(BAZEL) test --config=asan //cc/... //examples/...
 	@if grep -q tf_ls_cuda=true .tf_ls_configure.bazelrc; then set -x; $(BAZEL) build //cc:gpu_tests; \
 	else echo "No CUDA toolkit here: its code is not compiled (see docs/gpu.md)"; fi
 
