@@ -80,6 +80,7 @@ def test_as_a_command_on_a_model_of_strings(text, tmp_path):
     tf.saved_model.save(module, tmp_path / "echo", signatures={"translate": module.translate})
     result = subprocess.run(
         [sys.executable, "-m", "tf_ls", "translate", tmp_path / "echo", text],
+        cwd="/",  # where no source tree is found
         capture_output=True,
         text=True,
         timeout=300,

@@ -118,7 +118,7 @@ source = tf.constant({INPUTS["src"].tolist()}, tf.int64)
 print(loaded.signatures["serving_default"](source=source)["tokens"].numpy().tolist())
 """
     output = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", code], cwd="/", capture_output=True, text=True, timeout=120
     )
     assert output.returncode == 0, output.stderr
     tokens = loaded.signatures["serving_default"](source=SOURCE)["tokens"]

@@ -216,7 +216,11 @@ def exported(tmp_path_factory) -> str:
 
 def in_a_fresh_process(code: str, *arguments: str) -> str:
     result = subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code, *arguments],
+        cwd="/",  # where no source tree is found
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stdout
