@@ -22,7 +22,6 @@ where minutes suffice for a model of base size, side by side since nothing is ti
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import subprocess
 import sys
@@ -30,6 +29,8 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from workers import contender_environment
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "translation"
 NEURST = [sys.executable, "-m", "neurst.cli.run_exp"]
@@ -156,14 +157,10 @@ class Runs:
         return float(re.findall(r"sacre_bleu=([\d.]+)", log)[-1])
 
     def run(self, arguments: list[str], stock: bool, threads: int, **variables: str) -> str:
-        environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
+        environment = contender_environment("stock" if stock else "tf_ls")
+        environment["TF_CPP_MIN_LOG_LEVEL"] = "3"
         environment["TF_NUM_INTRAOP_THREADS"] = str(threads)
-        environment["TF_FORCE_GPU_ALLOW_GROWTH"] = "true"  # for runs side by side
-        environment.pop("TF_LS_COMPUTE_DTYPE", None)
-        environment.pop("TF_LS_DISABLE", None)
         environment.update(variables)
-        if stock:
-            environment["TF_LS_DISABLE"] = "1"
         done = subprocess.run(
             [*NEURST, *arguments],
             cwd=self.folder,

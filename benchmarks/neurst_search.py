@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import zlib
 
-import neurst  # noqa: F401  before TensorFlow, so that Keras 2 is chosen
+from neurst_model import defaults, make_transformer, vocabulary  # isort: skip  before TensorFlow
 import numpy as np
 import tensorflow as tf
 from neurst.layers.search.beam_search import BeamSearch
-from neurst.models.transformer import Transformer
 from neurst.training import training_utils
-from neurst.utils.hparams_sets import get_hyper_parameters
 
 
 class NeurSTSearch:
@@ -27,12 +25,9 @@ class NeurSTSearch:
 
     def __init__(self, hparams_set: str, vocab_size: int, dtype: str):
         training_utils.startup_env(dtype=dtype, enable_xla=False)
-        args = {flag.name: flag.default for flag in Transformer.class_or_method_args()}
-        args.update(get_hyper_parameters(hparams_set)["model.params"])
-        meta = {"vocab_size": vocab_size, "unk_id": vocab_size - 3, "language": "en"}
-        meta.update(eos_id=vocab_size - 1, bos_id=vocab_size - 2, pad_id=vocab_size - 1)
-        self._bos = vocab_size - 2
-        self._model = Transformer.new(args, dict(meta), dict(meta), name="model")
+        meta = vocabulary(vocab_size)
+        self._bos = meta["bos_id"]
+        self._model = make_transformer(hparams_set, meta)
         for variable in self._model.variables:
             variable.assign(random_weight(_short_name(variable), variable.shape))
         self._searches = {}
@@ -52,7 +47,7 @@ class NeurSTSearch:
 
     def _search(self, beam_size: int, length: int):
         if (beam_size, length) not in self._searches:
-            args = {flag.name: flag.default for flag in BeamSearch.class_or_method_args()}
+            args = defaults(BeamSearch)
             args.update(beam_size=beam_size, length_penalty=0.6, extra_decode_length=length)
             args.update(maximum_decode_length=length, minimum_decode_length=length - 1)
             search = BeamSearch(args)

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import types
 
-import neurst  # noqa: F401  before TensorFlow, so that Keras 2 is chosen
+from neurst_model import make_transformer, vocabulary  # isort: skip  before TensorFlow
 import tensorflow as tf
 from neurst.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropy
-from neurst.models.transformer import Transformer
 from neurst.optimizers import build_optimizer
 from neurst.tasks.translation import Translation
 from neurst.training import training_utils
 from neurst.utils.compat import ModeKeys
-from neurst.utils.hparams_sets import get_hyper_parameters
 
 IDS = tf.TensorSpec([None, None], tf.int64)
 
@@ -53,12 +51,9 @@ class NeurSTStep:
     ):
         training_utils.startup_env(dtype=dtype, enable_xla=xla)
         tf.random.set_seed(1)
-        args = {flag.name: flag.default for flag in Transformer.class_or_method_args()}
-        args.update(get_hyper_parameters(hparams_set)["model.params"])
-        meta = {"vocab_size": vocab_size, "unk_id": vocab_size - 3, "language": "en"}
-        meta.update(eos_id=vocab_size - 1, bos_id=vocab_size - 2, pad_id=vocab_size - 1)
+        meta = vocabulary(vocab_size)
         self._task = _Task(meta)
-        self._model = Transformer.new(args, dict(meta), dict(meta), name="model")
+        self._model = make_transformer(hparams_set, meta)
         self._criterion = LabelSmoothedCrossEntropy({"label_smoothing": 0.1})
         self._criterion.set_model(self._model)
         params = {"learning_rate": 1e-4, "beta_1": 0.9, "beta_2": 0.98, "epsilon": 1e-9}

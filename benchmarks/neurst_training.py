@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import resource
 import statistics
 import subprocess
@@ -23,6 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 from training_batches import Batch, random_batch
+from workers import contender_environment
 
 
 class Cell(NamedTuple):
@@ -42,7 +42,8 @@ CELLS = {
     "base-128": Cell("transformer_base", 8000, 2048, (128,)),
     "base-32k": Cell("transformer_base", 32000, 1024, (32,)),
 }
-MODES = ("stock", "float32", "bfloat16")
+# What workers.py calls them.
+MODES = {"stock": "stock", "float32": "tf_ls", "bfloat16": "tf_ls-bfloat16"}
 
 
 def main() -> None:
@@ -82,12 +83,7 @@ def report(cell: str, results: dict[str, list[dict[str, float]]]) -> None:
 
 
 def run_worker(mode: str, cell: str, seconds: float) -> dict[str, float]:
-    environment = dict(os.environ, TF_CPP_MIN_LOG_LEVEL="3")
-    environment.pop("TF_LS_COMPUTE_DTYPE", None)
-    if mode == "stock":
-        environment["TF_LS_DISABLE"] = "1"
-    elif mode == "bfloat16":
-        environment["TF_LS_COMPUTE_DTYPE"] = "bfloat16"
+    environment = {**contender_environment(MODES[mode]), "TF_CPP_MIN_LOG_LEVEL": "3"}
     command = [sys.executable, __file__, "--worker", mode, cell, "--seconds", str(seconds)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode != 0:
