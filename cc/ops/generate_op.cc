@@ -9,6 +9,7 @@
 #include "cc/kernels/embedding.h"
 #include "cc/ops/device_kernel.h"
 #include "cc/ops/generation_inputs.h"
+#include "cc/ops/layer_weights.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -270,9 +271,7 @@ class ModelInputs {
     }
     for (const Tensor& weight : weights) {
       pointers_.push_back(device->Float(weight));
-      const bool is_matrix = weight.dims() == 2;
-      pieces_.push_back({pointers_.back(), is_matrix ? weight.dim_size(0) : 1,
-                         is_matrix ? weight.dim_size(1) : weight.NumElements()});
+      pieces_.push_back(PieceOf(pointers_.back(), weight));
     }
     for (int i = 0; i < layers; ++i) {
       LayerOptions of_this = options;

@@ -8,6 +8,12 @@
 
 namespace tf_ls {
 
+// A layer's weight, a matrix or a vector, by its float32 numbers and the tensor they are of.
+inline WeightPiece PieceOf(const float* data, const tensorflow::Tensor& weight) {
+  if (weight.dims() == 2) return {data, weight.dim_size(0), weight.dim_size(1)};
+  return {data, 1, weight.NumElements()};
+}
+
 // The input list "weights" of an operation as float32.
 class LayerWeights {
  public:
@@ -20,9 +26,7 @@ class LayerWeights {
     TF_LS_RETURN_IF_ERROR(CheckWeights(inputs, options));
     for (const tensorflow::Tensor& input : inputs) {
       pointers_.push_back(device->Float(input));
-      const bool is_vector = input.dims() == 1;
-      pieces_.push_back(
-          {pointers_.back(), is_vector ? 1 : input.dim_size(0), input.dim_size(is_vector ? 0 : 1)});
+      pieces_.push_back(PieceOf(pointers_.back(), input));
     }
     return Status();
   }
