@@ -240,12 +240,11 @@ class Benchmark {
   }
 
   void RunLayers(Cell* cell) const {
-    const T* x = cell->x.data();
+    std::copy_n(cell->x.data(), cell->rows * kHidden, cell->y.data());
     for (int64_t i = 0; i < kLayers; ++i) {
-      layers_[i].Forward(x, cell->rows, cell->Paths(), Growing(cell, i),
+      layers_[i].Forward(cell->rows, cell->Paths(), Growing(cell, i),
                          {cell->sentence_of.data(), cell->memory_lengths.data()}, Memory(*cell, i),
                          cell->y.data());
-      x = cell->y.data();
     }
   }
 

@@ -3,10 +3,11 @@
 
 #include <cstdint>
 
+#include "cc/kernels/activation.h"
 #include "cc/kernels/cached_attention.h"
+#include "cc/kernels/layer_norm.h"
 #include "cc/layers/dense.h"
-#include "cc/layers/ffn_block.h"
-#include "cc/layers/residual.h"
+#include "cc/layers/layer_options.h"
 
 namespace tf_ls {
 
@@ -16,6 +17,16 @@ struct KeyValueCache {
   P keys;
   P values;
 };
+
+// LayerNorm of rows of n numbers, whose moments nobody wants.
+template <typename Device, typename T>
+void Normalize(const Device& device, LayerNormWeights<const float*> norm, float epsilon, const T* x,
+               int64_t rows, int64_t n, T* y) {
+  const ArenaScope scope(device.arena);
+  const Moments moments = {device.arena->template Allocate<float>(rows),
+                           device.arena->template Allocate<float>(rows)};
+  LayerNorm(device, x, rows, n, norm.gamma, norm.beta, epsilon, y, moments);
+}
 
 // A decoder layer inside the generation loop: one new position of each row, which is a beam of a
 // sentence. Without dropout. The keys and values of positions before lie where the paths of beams
@@ -41,37 +52,41 @@ class GenerationLayer {
           rows, kv);
   }
 
-  // x and y: [rows, H]; y may be x. Writes the new positions' keys and values into `cache`, at the
-  // ends of the paths. `sentences` and `memory` are not read without cross-attention, whose weights
-  // go to `mean_weights`, averaged over the heads.
-  void Forward(const T* x, int64_t rows, const BeamPaths& paths, const GrowingCache& cache,
-               const SentenceMemory& sentences, const MemoryCache& memory, T* y,
+  // x: [rows, H], which becomes the layer's output. Writes the new positions' keys and values into
+  // `cache`, at the ends of the paths. `sentences` and `memory` are not read without
+  // cross-attention, whose weights go to `mean_weights`, averaged over the heads.
+  void Forward(int64_t rows, const BeamPaths& paths, const GrowingCache& cache,
+               const SentenceMemory& sentences, const MemoryCache& memory, T* x,
                const MeanWeights& mean_weights = {}) const {
     const ArenaScope scope(device_.arena);
     const int64_t n = options_.hidden_size;
     const CachedAttentionShape shape = {rows, options_.num_heads, options_.head_size()};
-    T* const projected = New(rows * 3);
-    T* const context = New(rows);
-    AddResidual(self_attention_.norm, x, rows, y, [&](const T* input, T* output) {
+    T* const projected = New(rows * 3 * n);
+    T* const context = New(rows * n);
+    AddBlock(self_attention_.norm, rows, x, [&](const T* input) {
       Dense(device_, self_attention_.qkv, n, 3 * n, input, rows, projected);
       const auto part = [&](int64_t i) { return HeadRows<const T>{projected + i * n, 3 * n}; };
       CachedSelfAttention<T>(device_, shape, paths, part(0), part(1), part(2), cache.keys,
                              cache.values, context);
-      Dense<Device, T>(device_, self_attention_.out, n, n, context, rows, output);
+      AddDense<Device, T>(device_, self_attention_.out, n, n, context, rows, x);
     });
     if (HasMemory()) {
       const auto cross_attention = CrossAttention();
-      AddResidual(cross_attention.norm, y, rows, y, [&](const T* input, T* output) {
+      AddBlock(cross_attention.norm, rows, x, [&](const T* input) {
         Dense(device_, cross_attention.q, n, n, input, rows, projected);
         CachedCrossAttention<T>(device_, shape, sentences, {projected, n}, memory.keys,
                                 memory.values, context, mean_weights);
-        Dense<Device, T>(device_, cross_attention.out, n, n, context, rows, output);
+        AddDense<Device, T>(device_, cross_attention.out, n, n, context, rows, x);
       });
     }
-    using Ffn = FfnBlock<Device, T>;
-    const auto saved = CutSaved<typename Ffn::Saved>(device_.arena, options_, rows);
-    Ffn(device_, options_, rows, FfnWeights<const float*>::From(weights_ + FfnStart()))
-        .Forward(y, saved, y);
+    const auto ffn = FfnWeights<const float*>::From(weights_ + FfnStart());
+    AddBlock(ffn.norm, rows, x, [&](const T* input) {
+      T* const inner = New(rows * options_.filter_size);
+      Dense(device_, ffn.dense1, n, options_.filter_size, input, rows, inner);
+      ActivationDropout<T>(device_, options_.activation, Dropout(), inner, rows,
+                           options_.filter_size, inner);
+      AddDense<Device, T>(device_, ffn.dense2, options_.filter_size, n, inner, rows, x);
+    });
   }
 
  private:
@@ -84,19 +99,24 @@ class GenerationLayer {
   CrossAttentionWeights<const float*> CrossAttention() const {
     return CrossAttentionWeights<const float*>::From(weights_ + kCrossStart);
   }
-  T* New(int64_t rows) const {
-    return device_.arena->template Allocate<T>(rows * options_.hidden_size);
-  }
+  T* New(int64_t count) const { return device_.arena->template Allocate<T>(count); }
 
-  // Norm and residual connection around `function`; y may be x.
-  template <typename Function>
-  void AddResidual(LayerNormWeights<const float*> norm, const T* x, int64_t rows, T* y,
-                   const Function& function) const {
+  // Norm and residual connection around a block: `add(input)` adds what the block makes of its
+  // input to x, in its last product, as long as sums are float32.
+  //   pre-norm:  x = x + f(norm(x))
+  //   post-norm: x = norm(x + f(x))
+  template <typename Add>
+  void AddBlock(LayerNormWeights<const float*> norm, int64_t rows, T* x, const Add& add) const {
     const ArenaScope scope(device_.arena);
-    const auto saved = CutSaved<typename Residual<Device, T>::Saved>(device_.arena, options_, rows);
-    // The site is that of a dropout that there is not.
-    Residual<Device, T>(device_, options_, norm, DropoutSite::kSelfAttentionOutput, rows)
-        .Forward(x, saved, y, function);
+    const int64_t n = options_.hidden_size;
+    if (options_.pre_norm) {
+      T* const normalized = New(rows * n);
+      Normalize<Device, T>(device_, norm, options_.epsilon, x, rows, n, normalized);
+      add(normalized);
+    } else {
+      add(x);
+      Normalize<Device, T>(device_, norm, options_.epsilon, x, rows, n, x);
+    }
   }
 
   const Device& device_;

@@ -96,7 +96,7 @@ class GenerationLayerTest : public ::testing::Test {
 
       OnDevice<T> rows(x);
       OnDevice<float> mean_weights(Unwritten<float>(kRows * kMemoryLength));
-      layer.Forward(rows.data(), kRows, {slots[next].data(), lengths[next].data(), kSteps},
+      layer.Forward(kRows, {slots[next].data(), lengths[next].data(), kSteps},
                     {GrowingSlots(keys.data(), heads, kSteps, size),
                      GrowingSlots(values.data(), heads, kSteps, size)},
                     {sentences.data(), memory_lengths.data()},

@@ -8,9 +8,9 @@
 
 #include "cc/decoding/generation_model.h"
 #include "cc/decoding/generation_options.h"
-#include "cc/decoding/generation_step.h"
 #include "cc/decoding/search_batch.h"
 #include "cc/decoding/step_exchange.h"
+#include "cc/decoding/step_launcher.h"
 #include "cc/kernels/host_copy.h"
 
 namespace tf_ls {
@@ -42,7 +42,7 @@ std::vector<std::vector<Found>> Generate(const Device& device, const GenerationM
                                          const std::function<bool()>& cancelled) {
   SearchBatch searches(options, sentences);
   if (searches.done()) return searches.Results();
-  GenerationStep<Device, T> step(device, model, memory, options, searches, arenas.device);
+  StepLauncher<Device, T> step(device, model, memory, options, searches, arenas.device);
 
   const StepLimits limits = searches.limits();
   BufferCutter measure(nullptr);
@@ -73,7 +73,9 @@ std::vector<std::vector<Found>> Generate(const Device& device, const GenerationM
     CopyToDevice(device, inputs.tokens, inputs.UsedBytes(work), device_inputs.tokens);
     BufferCutter host_cutter(host_block), device_cutter(device_block);
     const StepOutputs outputs = StepOutputs::Cut(work, attention_length, &host_cutter);
-    step.Run(work, device_inputs, StepOutputs::Cut(work, attention_length, &device_cutter));
+    const StepOutputs device_outputs = StepOutputs::Cut(work, attention_length, &device_cutter);
+    FillBytes(device, device_outputs.bad_row, 0xff, sizeof(int64_t));  // -1
+    step.Run(work, device_inputs, device_outputs);
     CopyToHost(device, device_block, host_cutter.used(), host_block);
     searches.Advance(outputs, attention_length);
   }

@@ -73,15 +73,16 @@ class GenerationStep {
   GenerationStep(const GenerationStep&) = delete;
   GenerationStep& operator=(const GenerationStep&) = delete;
 
-  // All pointers are to the device's memory, and nothing is decided by what they point to: a step
-  // with the same `work` launches the same.
-  void Run(const StepWork& work, const StepInputs& inputs, const StepOutputs& outputs) {
+  // `turn` is 1 and 0 in turns, from the first step on. All pointers are to the device's memory,
+  // and nothing is decided by what they point to: a step with the same work and turn launches the
+  // same.
+  void Run(const StepWork& work, int turn, const StepInputs& inputs,
+           const StepOutputs& outputs) const {
     const ArenaScope scope(device_.arena);
-    const Paths& old = paths_[now_];
-    now_ = 1 - now_;
-    const BeamPaths paths = {paths_[now_].slots, paths_[now_].lengths, max_length_};
+    const Paths &old = paths_[1 - turn], &now = paths_[turn];
+    const BeamPaths paths = {now.slots, now.lengths, max_length_};
     ExtendPaths(device_, {old.slots, old.lengths, max_length_}, inputs.parents, inputs.slots,
-                work.rows, paths_[now_].slots, paths_[now_].lengths);
+                work.rows, now.slots, now.lengths);
     Embed(device_, {work.rows, inputs.tokens, inputs.positions}, Dropout(), model_.embedding_scale,
           model_.embeddings, model_.positions, model_.hidden_size(), x_);
     for (size_t i = 0; i < layers_.size(); ++i) {
@@ -89,7 +90,6 @@ class GenerationStep {
       RunLayer(i, work.rows, paths, inputs, is_last ? outputs.attention : nullptr);
     }
     const T* const hidden = Normalized(work.rows);
-    FillBytes(device_, outputs.bad_row, 0xff, sizeof(int64_t));  // -1
     if (options_.samples > 0) {
       DrawTokens(work, inputs, hidden, outputs);
     } else {
@@ -124,20 +124,16 @@ class GenerationStep {
       memory = {MemorySlots(projected, memory_length_, 2 * n, size),
                 MemorySlots(projected + n, memory_length_, 2 * n, size)};
     }
-    layers_[i].Forward(x_, rows, paths, {grows(caches_[i].keys), grows(caches_[i].values)},
+    layers_[i].Forward(rows, paths, {grows(caches_[i].keys), grows(caches_[i].values)},
                        {inputs.sentence_of, memory_lengths_}, memory, x_,
                        {attention, memory_length_});
   }
 
   const T* Normalized(int64_t rows) const {
     if (model_.norm.gamma == nullptr) return x_;
-    Arena* const arena = device_.arena;
     const int64_t n = model_.hidden_size();
-    T* const normalized = arena->template Allocate<T>(rows * n);
-    const Moments moments = {arena->template Allocate<float>(rows),
-                             arena->template Allocate<float>(rows)};
-    LayerNorm(device_, x_, rows, n, model_.norm.gamma, model_.norm.beta, model_.epsilon, normalized,
-              moments);
+    T* const normalized = device_.arena->template Allocate<T>(rows * n);
+    Normalize<Device, T>(device_, model_.norm, model_.epsilon, x_, rows, n, normalized);
     return normalized;
   }
 
@@ -214,9 +210,8 @@ class GenerationStep {
   std::vector<const T*> projected_;  // for each layer, keys and values of the memory
   const int32_t* memory_lengths_ = nullptr;
   Paths paths_[2];  // which take turns
-  int now_ = 0;
-  T* x_;           // [rows, H]
-  float* logits_;  // [rows, piece_]
+  T* x_;            // [rows, H]
+  float* logits_;   // [rows, piece_]
 };
 
 }  // namespace tf_ls

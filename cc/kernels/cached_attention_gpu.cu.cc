@@ -15,6 +15,8 @@ using gpu::kWarp;
 
 constexpr int kWarps = 4;
 constexpr int kThreads = kWarps * kWarp;
+// From so many rows and heads on a warp takes one alone: all of them keep the GPU busy.
+constexpr int64_t kManyHeads = 1024;
 // Numbers of a key or value that a lane holds: whole 16-byte accesses for every type.
 constexpr int kCount = 8;
 // Positions of a lane that are read at the same time.
@@ -50,6 +52,24 @@ struct WeightedSum {
   }
 };
 
+// The warps of a block that look at one row and head together, 1 or all of them.
+template <int warps>
+struct Team {
+  static constexpr int kSize = warps * kWarp;
+  static constexpr int kOfBlock = kWarps / warps;
+
+  __device__ static int Index() { return static_cast<int>(threadIdx.x) / kSize; }
+  __device__ static int Member() { return static_cast<int>(threadIdx.x) % kSize; }
+  // What members have written is there for all of them.
+  __device__ static void Wait() {
+    if constexpr (warps == 1) {
+      __syncwarp();
+    } else {
+      __syncthreads();
+    }
+  }
+};
+
 // The sum over `lanes` neighbouring lanes, which all get it.
 template <int lanes>
 __device__ float SumOverLanes(float x) {
@@ -66,17 +86,19 @@ struct NewPositions {
   HeadRows<const T> k, v;
   HeadSlots<T> keys, values;
 
+  template <typename Team>
   __device__ void Store(const BeamPaths& paths, int64_t row, int64_t head, int size) const {
     const int64_t last = paths.Length(row) - 1;
     const int64_t slot = paths.Slot(row, last);
-    for (int i = threadIdx.x; i < size; i += kThreads) {
+    for (int i = Team::Member(); i < size; i += Team::kSize) {
       keys.At(slot, head, last)[i] = k.data[row * k.stride + head * size + i];
       values.At(slot, head, last)[i] = v.data[row * v.stride + head * size + i];
     }
-    __syncthreads();
+    Team::Wait();
   }
 };
 struct NothingNew {
+  template <typename Team>
   __device__ void Store(const SentenceMemory&, int64_t, int64_t, int) const {}
 };
 
@@ -87,70 +109,10 @@ struct Softmaxes {
   int64_t length = 0;
 };
 
-// A block for each row and head. A group of `lanes` lanes holds a vector, groups take positions in
-// turn, each with a softmax of its own, and these are merged in the end. A row and head whose path
-// is long is not cut into several blocks: 1024 positions of 64 half-precision numbers are 256 KB.
-template <typename T, bool packed, int lanes, typename Paths, typename New>
-__global__ void __launch_bounds__(kThreads)
-    Attend(const Paths paths, const New fresh, const HeadRows<const T> q,
-           const HeadSlots<const T> keys, const HeadSlots<const T> values, const int size,
-           const float scale, const HeadRows<T> out, const Softmaxes softmaxes) {
-  using Chunk = gpu::Chunk<T, packed, kCount>;
-  constexpr int kGroups = kThreads / lanes;
-  const int64_t row = blockIdx.x;
-  const int64_t head = blockIdx.y;
-  const int64_t softmax = row * gridDim.y + head;
-  const int column = static_cast<int>(threadIdx.x) % lanes * kCount;
-  const int length = static_cast<int>(paths.Length(row));
-  fresh.Store(paths, row, head, size);
-
-  const auto load = [&](const T* from, bool there, Chunk* to) {
-    if (there && column < size) {
-      to->Load(from, column, size);
-    } else {
-#pragma unroll
-      for (float& value : to->values) value = 0.0f;
-    }
-  };
-  Chunk query;
-  load(q.data + row * q.stride + head * size, true, &query);
-#pragma unroll
-  for (float& value : query.values) value *= scale;
-
-  WeightedSum sum;
-  for (int start = 0; start < length; start += kUnroll * kGroups) {
-    Chunk key[kUnroll], value[kUnroll];
-    bool there[kUnroll];
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int position = start + u * kGroups + static_cast<int>(threadIdx.x) / lanes;
-      there[u] = position < length;
-      const int64_t slot = there[u] ? paths.Slot(row, position) : 0;
-      load(keys.At(slot, head, position), there[u], &key[u]);
-      load(values.At(slot, head, position), there[u], &value[u]);
-    }
-    float scores[kUnroll];
-    float top = sum.top;
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      float share = 0.0f;
-#pragma unroll
-      for (int i = 0; i < kCount; ++i) share += query.values[i] * key[u].values[i];
-      const float score = SumOverLanes<lanes>(share);
-      scores[u] = there[u] ? score : -INFINITY;
-      top = fmaxf(top, scores[u]);
-      if (softmaxes.scores != nullptr && column == 0 && there[u]) {
-        softmaxes.scores[softmax * softmaxes.length + start + u * kGroups + threadIdx.x / lanes] =
-            score;
-      }
-    }
-    sum.Raise(top);
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) sum.Add(expf(scores[u] - top), value[u].values);
-  }
-
-#pragma unroll
-  for (int offset = lanes; offset < kWarp; offset *= 2) sum.AddLane(offset);
+// Merges the sums of a block's warps, whose members have `lanes` * kCount values together, and
+// calls write(i, value, top, total) for each value i < size.
+template <int lanes, typename Write>
+__device__ void MergeWarps(const WeightedSum& sum, int column, int size, const Write& write) {
   __shared__ float tops[kWarps], totals[kWarps], sums[kWarps][lanes * kCount];
   const int warp = threadIdx.x / kWarp;
   if (threadIdx.x % kWarp < lanes) {
@@ -172,11 +134,94 @@ __global__ void __launch_bounds__(kThreads)
       total += totals[w] * factor;
       value += sums[w][i] * factor;
     }
-    out.data[row * out.stride + head * size + i] =
-        gpu::Narrow<T>(length > 0 ? value / total : 0.0f);
-    if (softmaxes.scores != nullptr && i == 0) {
-      softmaxes.top_total[softmax] = make_float2(top, total);
+    write(i, value, top, total);
+  }
+}
+
+// `warps` of a block for each row and head; those of a block are neighbouring rows, which often
+// read the same. A group of `lanes` lanes holds a vector, groups take positions in turn, each with
+// a softmax of its own, and these are merged in the end. A row and head whose path is long is not
+// cut into several blocks: 1024 positions of 64 half-precision numbers are 256 KB.
+template <typename T, bool packed, int lanes, int warps, typename Paths, typename New>
+__global__ void __launch_bounds__(kThreads)
+    Attend(const Paths paths, const New fresh, const int64_t rows, const HeadRows<const T> q,
+           const HeadSlots<const T> keys, const HeadSlots<const T> values, const int size,
+           const float scale, const HeadRows<T> out, const Softmaxes softmaxes) {
+  using Team = Team<warps>;
+  using Chunk = gpu::Chunk<T, packed, kCount>;
+  constexpr int kGroups = Team::kSize / lanes;
+  const int64_t row = blockIdx.x * int64_t{Team::kOfBlock} + Team::Index();
+  if (row >= rows) return;  // a whole team, and with it whole warps
+  const int64_t head = blockIdx.y;
+  const int64_t softmax = row * gridDim.y + head;
+  const int group = Team::Member() / lanes;
+  const int column = Team::Member() % lanes * kCount;
+  const int length = static_cast<int>(paths.Length(row));
+  fresh.template Store<Team>(paths, row, head, size);
+
+  const auto load = [&](const T* from, bool there, Chunk* to) {
+    if (there && column < size) {
+      to->Load(from, column, size);
+    } else {
+#pragma unroll
+      for (float& value : to->values) value = 0.0f;
     }
+  };
+  Chunk query;
+  load(q.data + row * q.stride + head * size, true, &query);
+#pragma unroll
+  for (float& value : query.values) value *= scale;
+
+  WeightedSum sum;
+  for (int start = 0; start < length; start += kUnroll * kGroups) {
+    Chunk key[kUnroll], value[kUnroll];
+    bool there[kUnroll];
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const int position = start + u * kGroups + group;
+      there[u] = position < length;
+      const int64_t slot = there[u] ? paths.Slot(row, position) : 0;
+      load(keys.At(slot, head, position), there[u], &key[u]);
+      load(values.At(slot, head, position), there[u], &value[u]);
+    }
+    float scores[kUnroll];
+    float top = sum.top;
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      float share = 0.0f;
+#pragma unroll
+      for (int i = 0; i < kCount; ++i) share += query.values[i] * key[u].values[i];
+      const float score = SumOverLanes<lanes>(share);
+      scores[u] = there[u] ? score : -INFINITY;
+      top = fmaxf(top, scores[u]);
+      if (softmaxes.scores != nullptr && column == 0 && there[u]) {
+        softmaxes.scores[softmax * softmaxes.length + start + u * kGroups + group] = score;
+      }
+    }
+    sum.Raise(top);
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) sum.Add(expf(scores[u] - top), value[u].values);
+  }
+
+#pragma unroll
+  for (int offset = lanes; offset < kWarp; offset *= 2) sum.AddLane(offset);
+  T* const result = out.data + row * out.stride + head * size;
+  const auto note_softmax = [&](float top, float total) {
+    if (softmaxes.scores != nullptr) softmaxes.top_total[softmax] = make_float2(top, total);
+  };
+  if constexpr (warps > 1) {
+    MergeWarps<lanes>(sum, column, size, [&](int i, float value, float top, float total) {
+      result[i] = gpu::Narrow<T>(length > 0 ? value / total : 0.0f);
+      if (i == 0) note_softmax(top, total);
+    });
+  } else if (group == 0 && column < size) {
+#pragma unroll
+    for (int i = 0; i < kCount; ++i) {
+      if (column + i < size) {
+        result[column + i] = gpu::Narrow<T>(length > 0 ? sum.values[i] / sum.total : 0.0f);
+      }
+    }
+    if (column == 0) note_softmax(sum.top, sum.total);
   }
 }
 
@@ -238,15 +283,21 @@ void Run(const Gpu& gpu, const CachedAttentionShape& shape, const Paths& paths, 
   };
   const bool packed = gpu::CanPack<T, kCount>(shape.head_size, q.data, keys.data, values.data) &&
                       q.stride % kCount == 0 && whole(keys) && whole(values);
-  const dim3 grid(static_cast<unsigned>(shape.rows), static_cast<unsigned>(shape.heads));
   const int size = static_cast<int>(shape.head_size);
   const float scale = 1.0f / std::sqrt(static_cast<float>(size));
+  const auto run = [&](auto lanes, auto packs, auto warps) {
+    const auto teams = Team<decltype(warps)::value>::kOfBlock;
+    const dim3 grid(gpu::Blocks(shape.rows, teams), static_cast<unsigned>(shape.heads));
+    Attend<T, decltype(packs)::value, decltype(lanes)::value, decltype(warps)::value>
+        <<<grid, kThreads, 0, gpu.stream>>>(paths, fresh, shape.rows, q, keys, values, size, scale,
+                                            {out, shape.hidden_size()}, softmaxes);
+  };
+  const auto run_packed = [&](auto lanes, auto packs) {
+    shape.rows* shape.heads < kManyHeads ? run(lanes, packs, std::integral_constant<int, kWarps>())
+                                         : run(lanes, packs, std::integral_constant<int, 1>());
+  };
   ForLanes(shape.head_size, [&](auto lanes) {
-    const auto run = [&](auto packs) {
-      Attend<T, decltype(packs)::value, decltype(lanes)::value><<<grid, kThreads, 0, gpu.stream>>>(
-          paths, fresh, q, keys, values, size, scale, {out, shape.hidden_size()}, softmaxes);
-    };
-    packed ? run(std::true_type()) : run(std::false_type());
+    packed ? run_packed(lanes, std::true_type()) : run_packed(lanes, std::false_type());
   });
   gpu::CheckLaunch();
 }

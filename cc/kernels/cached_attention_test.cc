@@ -281,8 +281,24 @@ TYPED_TEST(CachedAttentionTest, TakesHeadsOfAnySize) {
 
 TYPED_TEST(CachedAttentionTest, TakesManyRows) {
   std::vector<int32_t> lengths;
-  for (int32_t i = 0; i < 300; ++i) lengths.push_back(i % 7 + 1);
+  for (int32_t i = 0; i < 301; ++i) lengths.push_back(i % 7 + 1);
   TestFixture::CheckSelf(lengths, 2, 16);
+}
+
+// So many that on a GPU each is looked at by fewer threads.
+TYPED_TEST(CachedAttentionTest, TakesManyRowsAndHeads) {
+  std::vector<int32_t> lengths, sentence_of;
+  for (int32_t i = 0; i < 301; ++i) {
+    lengths.push_back(i % 40 + 1);
+    sentence_of.push_back(i / 4 % 3);
+  }
+  for (const int64_t head_size : {5, 64, 136}) {
+    TestFixture::CheckSelf(lengths, 4, head_size);
+    const typename TestFixture::Memories memories(sentence_of, {0, 33, 7}, 4, head_size);
+    auto means = Unwritten<float>(memories.shape.rows * 33);
+    EXPECT_TRUE(Close(TestFixture::RunCross(memories, 2, &means), memories.Expected()));
+    EXPECT_TRUE(Close(means, memories.ExpectedMeanWeights(33)));
+  }
 }
 
 TYPED_TEST(CachedAttentionTest, SharesTheMemoryOfASentence) {

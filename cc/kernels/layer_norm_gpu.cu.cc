@@ -20,6 +20,13 @@ __global__ void __launch_bounds__(Shape::kBlock)
   if (i >= rows) return;
   Row<Shape> row, scale, shift;
   row.Load(x + i * n, n);
+  // Where rows are few it is time that counts, and not how many registers are left for other rows.
+  constexpr bool kLoadsEarly = Shape::kElements <= 16;
+  const auto load_weights = [&] {
+    scale.Load(gamma, n);
+    shift.Load(beta, n);
+  };
+  if constexpr (kLoadsEarly) load_weights();
   const float mean = GroupSum<Shape::kThreads>(row.Sum(n, [](float value) { return value; })) / n;
   const float variance = GroupSum<Shape::kThreads>(row.Sum(
                              n, [mean](float value) { return (value - mean) * (value - mean); })) /
@@ -29,8 +36,7 @@ __global__ void __launch_bounds__(Shape::kBlock)
     moments.mean[i] = mean;
     moments.inverse_deviation[i] = inverse_deviation;
   }
-  scale.Load(gamma, n);
-  shift.Load(beta, n);
+  if constexpr (!kLoadsEarly) load_weights();
   row.Each([&](float& value, int k) {
     value = (value - mean) * inverse_deviation * scale[k] + shift[k];
   });

@@ -17,6 +17,14 @@ void Dense(const Device& device, DenseWeights<const float*> weights, int64_t inp
          /*accumulate=*/false, y);
 }
 
+// The same, added to y.
+template <typename Device, typename T>
+void AddDense(const Device& device, DenseWeights<const float*> weights, int64_t inputs,
+              int64_t outputs, const T* x, int64_t rows, T* y) {
+  MatMul(device, x, rows, Weight{weights.kernel, inputs, outputs}, weights.bias,
+         /*accumulate=*/true, y);
+}
+
 // The gradient of Dense's input.
 template <typename Device, typename T>
 void DenseInputGradient(const Device& device, DenseWeights<const float*> weights, int64_t inputs,
