@@ -8,19 +8,20 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bad_input import BadInput
+from found_hypotheses import found_of, perturbed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_options import BAD_OPTIONS, random_options
 from tensorflow.python.eager import cancellation
 
 from tf_ls import ops
-from tf_ls.ops.search_options import LENGTH_PENALTIES, METHODS
+from tf_ls.ops.search_options import METHODS
 from tf_ls.testing import reference
 from tf_ls.testing.reference_decoder import decoder_model
 from tf_ls.testing.reference_search import Options, sampling_probs, score, search
 
 HIDDEN, FILTER, HEADS, MEMORY, VOCABULARY = 12, 20, 3, 10, 11
 START, EOS = 7, 2
-TIE = 1e-5
 
 
 # Problems ----------------------------------------------------------------------------------------
@@ -100,9 +101,11 @@ class Problem:
         found = []
         for i, model in enumerate(self.models):
             own = options
+            if noise is not None:
+                model = perturbed(model, noise, i)
             if prefixes is not None:
                 own = Options(**{**vars(options), "prefix": tuple(prefixes[i])})
-            found.append(search(_perturbed(model, noise, i), own, self.source_length(i), row=i))
+            found.append(search(model, own, self.source_length(i), row=i))
         return found
 
 
@@ -130,33 +133,6 @@ def _without_prefix(options):
     values = dict(vars(options))
     values.pop("prefix", None)
     return ops.SearchOptions(**values)
-
-
-def _perturbed(model, noise, sentence):
-    if noise is None:
-        return model
-
-    def noisy(prefixes):
-        logits, *attention = (
-            model(prefixes) if isinstance(model(prefixes), tuple) else (model(prefixes),)
-        )
-        rngs = [np.random.default_rng([noise, sentence, *prefix]) for prefix in prefixes]
-        logits = logits + np.array([TIE / 10 * rng.normal(size=logits.shape[1]) for rng in rngs])
-        return (logits, *attention) if attention else logits
-
-    return noisy
-
-
-def found_of(generated):
-    """Returns the tokens of each sentence's hypotheses."""
-    return [
-        [
-            tuple(int(t) for t in tokens[:length])
-            for tokens, length, value in zip(*parts)
-            if length > 0 or value > -np.inf
-        ]
-        for parts in zip(*(part.numpy() for part in generated[:3]))
-    ]
 
 
 def check(problem, options, prefixes=None, *, return_attention=False):
@@ -377,38 +353,8 @@ def test_many_exclusions():
     check(problem, options_of("beam_search", forbidden_tokens=tuple(range(200))))
 
 
-@st.composite
-def random_options(draw):
-    method = draw(st.sampled_from(METHODS))
-    beam_size = draw(st.integers(1, 5))
-    most = {"greedy": 1, "sampling": 5}.get(method, beam_size)
-    max_length = draw(st.integers(1, 7))
-    tokens = st.integers(0, VOCABULARY - 1)
-    return options_of(
-        method,
-        beam_size=beam_size,
-        num_hypotheses=draw(st.integers(1, most)),
-        length_penalty=draw(st.sampled_from(LENGTH_PENALTIES)),
-        length_penalty_alpha=draw(st.sampled_from([0.0, 0.6, 1.0, 2.0])),
-        coverage_penalty=draw(st.sampled_from([0.0, 0.2])),
-        diversity=draw(st.sampled_from([0.0, 0.5])),
-        early_stopping=draw(st.booleans()),
-        patience=draw(st.sampled_from([0.5, 1.0, 2.0])),
-        repetition_penalty=draw(st.sampled_from([1.0, 1.3, 0.8])),
-        no_repeat_ngram_size=draw(st.integers(0, 3)),
-        min_length=draw(st.integers(0, max_length)),
-        max_length=max_length,
-        max_extra_length=draw(st.sampled_from([None, 0, 2, 50])),
-        forbidden_tokens=tuple(draw(st.lists(tokens, max_size=3))),
-        temperature=draw(st.sampled_from([0.5, 1.0, 2.0])),
-        top_k=draw(st.integers(0, VOCABULARY + 1)),
-        top_p=draw(st.sampled_from([0.3, 0.9, 1.0])),
-        seed=draw(st.integers(0, 2**63 - 1)),
-    )
-
-
 @settings(max_examples=60, deadline=None)
-@given(options=random_options(), seed=st.integers(0, 3), data=st.data())
+@given(options=random_options(VOCABULARY, EOS), seed=st.integers(0, 3), data=st.data())
 def test_random_options(options, seed, data):
     problem = problem_of(seed)
     tokens = st.integers(0, VOCABULARY - 1).filter(lambda token: token != EOS)
@@ -577,32 +523,10 @@ def test_variables_and_no_gradient():
 
 # Bad input ---------------------------------------------------------------------------------------
 
-BAD_OPTIONS = {
-    "eos": [-1, VOCABULARY],
-    "method": ["beam"],
-    "beam_size": [0, 65],
-    "num_hypotheses": [0, 5],
-    "length_penalty": ["google"],
-    "length_penalty_alpha": [10.5, np.nan],
-    "coverage_penalty": [-0.1, np.inf],
-    "diversity": [-1.0],
-    "patience": [0.0],
-    "repetition_penalty": [0.0, -1.0, 1e-60, 1e60],
-    "no_repeat_ngram_size": [-1],
-    "min_length": [-1, 300],
-    "max_length": [0],
-    "max_extra_length": [-2],
-    "forbidden_tokens": [[-1], [VOCABULARY]],
-    "temperature": [0.0],
-    "top_k": [-1],
-    "top_p": [0.0, 1.1],
-    "seed": [-1],
-}
 
-
-@pytest.mark.parametrize("name", BAD_OPTIONS)
+@pytest.mark.parametrize("name", ["eos", *BAD_OPTIONS])
 def test_bad_options(name):
-    for value in BAD_OPTIONS[name]:
+    for value in {"eos": [-1, VOCABULARY], **BAD_OPTIONS}[name]:
         dtype = {float: tf.float64, str: tf.string}.get(type(value), tf.int64)
         options = ops.SearchOptions(**{"eos": EOS, name: tf.constant(value, dtype)})
         with pytest.raises(tf.errors.InvalidArgumentError, match=name):

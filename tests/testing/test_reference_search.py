@@ -1,5 +1,6 @@
 """The reference of generation: against brute force, worked examples, what its options promise."""
 
+import dataclasses
 import itertools
 import math
 
@@ -7,8 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_options import random_options
 
-from tf_ls.ops.search_options import LENGTH_PENALTIES, METHODS
+from tf_ls.ops.search_options import METHODS
 from tf_ls.testing.reference_search import (
     Hypothesis,
     Options,
@@ -337,38 +339,15 @@ VOCABULARY = 6
 
 
 @st.composite
-def random_options(draw, methods=METHODS):
-    method = draw(st.sampled_from(methods))
-    beam_size = draw(st.integers(1, 5))
-    most = {"greedy": 1, "sampling": 5}.get(method, beam_size)
-    max_length = draw(st.integers(1, 7))
+def options_with_prefix(draw, methods=METHODS):
+    options = draw(random_options(VOCABULARY, EOS, methods))
     tokens = st.integers(1, VOCABULARY - 1)
-    return Options(
-        eos=EOS,
-        method=method,
-        beam_size=beam_size,
-        num_hypotheses=draw(st.integers(1, most)),
-        length_penalty=draw(st.sampled_from(LENGTH_PENALTIES)),
-        length_penalty_alpha=draw(st.sampled_from([0.0, 0.6, 1.0, 2.0])),
-        coverage_penalty=draw(st.sampled_from([0.0, 0.2])),
-        diversity=draw(st.sampled_from([0.0, 0.5])),
-        early_stopping=draw(st.booleans()),
-        patience=draw(st.sampled_from([0.5, 1.0, 2.0])),
-        repetition_penalty=draw(st.sampled_from([1.0, 1.3, 0.8])),
-        no_repeat_ngram_size=draw(st.integers(0, 3)),
-        min_length=draw(st.integers(0, max_length)),
-        max_length=max_length,
-        prefix=tuple(draw(st.lists(tokens, max_size=min(3, max_length)))),
-        forbidden_tokens=tuple(draw(st.lists(tokens, max_size=3))),
-        temperature=draw(st.sampled_from([0.5, 1.0, 2.0])),
-        top_k=draw(st.integers(0, VOCABULARY + 1)),
-        top_p=draw(st.sampled_from([0.3, 0.9, 1.0])),
-        seed=draw(st.integers(0, 2**63 - 1)),
-    )
+    prefix = draw(st.lists(tokens, max_size=min(3, options.max_length)))
+    return dataclasses.replace(options, prefix=tuple(prefix))
 
 
 @settings(max_examples=300, deadline=None)
-@given(options=random_options(), seed=st.integers(0, 999))
+@given(options=options_with_prefix(), seed=st.integers(0, 999))
 def test_hypotheses_are_what_the_options_ask_for(options, seed):
     found = search(random_model(VOCABULARY, seed, source_length=3), options)
     assert 1 <= len(found) <= options.num_hypotheses
@@ -395,7 +374,7 @@ def test_hypotheses_are_what_the_options_ask_for(options, seed):
 
 
 @settings(max_examples=100, deadline=None)
-@given(options=random_options(methods=["beam_search"]), seed=st.integers(0, 999))
+@given(options=options_with_prefix(methods=["beam_search"]), seed=st.integers(0, 999))
 def test_more_patience_finds_nothing_worse(options, seed):
     model = random_model(VOCABULARY, seed, source_length=3)
     best = []
@@ -406,7 +385,7 @@ def test_more_patience_finds_nothing_worse(options, seed):
 
 
 @settings(max_examples=50, deadline=None)
-@given(options=random_options(methods=["sampling"]), row=st.integers(0, 1000))
+@given(options=options_with_prefix(methods=["sampling"]), row=st.integers(0, 1000))
 def test_a_sample_depends_on_seed_row_and_its_number_alone(options, row):
     model = random_model(VOCABULARY, source_length=3)
     found = search(model, options, row=row)
