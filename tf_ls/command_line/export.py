@@ -36,6 +36,12 @@ def add_parser(subparsers) -> None:
         metavar="NAME=VALUE",
         help="a default of generation, such as beam_size=5; may be repeated",
     )
+    parser.add_argument(
+        "--portable",
+        action="store_true",
+        help="write it in TensorFlow's own operations alone, for servers that cannot load a"
+        " library: slower, and from ids to ids only",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -46,11 +52,17 @@ def _run(args: argparse.Namespace) -> int:
         if args.path.exists():
             raise FileExistsError(f"{args.path} is there already")
         options = {name: _value(name, text) for name, text in args.option}
-        save(args.model, args.path, precision=args.precision, options=options)
+        save(
+            args.model,
+            args.path,
+            precision=args.precision,
+            options=options,
+            portable=args.portable,
+        )
     except (ImportError, ValueError, OSError) as error:
         print(f"tf-ls export: {error}", file=sys.stderr)
         return 1
-    print(f"{args.path}: written, {args.precision}")
+    print(f"{args.path}: written, {args.precision}{', portable' if args.portable else ''}")
     return 0
 
 

@@ -11,6 +11,7 @@ from typing import Any, Callable
 import tensorflow as tf
 
 from tf_ls import ops
+from tf_ls.export import portable
 from tf_ls.export.translation_model import TranslationModel
 from tf_ls.ops.generation import option_tensors
 
@@ -28,9 +29,17 @@ class GenerationModule(tf.Module):
         defaults: the options by name, but for `eos`, which is the model's; tensors.
     """
 
-    def __init__(self, model: TranslationModel, precision: str):
+    def __init__(self, model: TranslationModel, precision: str, *, is_portable: bool = False):
+        """Copies weights.
+
+        Args:
+            model: what to export; without texts, whose operations are ours, if it is portable.
+            precision: float32, float16 or bfloat16.
+            is_portable: whether to generate in stock operations alone.
+        """
         super().__init__()
         self._dtype = tf.as_dtype(precision)
+        self._is_portable = is_portable
         copies: dict[int, tf.Variable] = {}
         weights = _copied(model.weights, self._dtype, copies)
         self.model = dataclasses.replace(model, weights=weights)
@@ -47,13 +56,15 @@ class GenerationModule(tf.Module):
             source: int64.
             options: by name; the others have their defaults.
         """
-        generated = self.model.weights.generate(
+        arguments = (
             source,
             self.model.padding(source),
             self.model.start,
             ops.SearchOptions(eos=self.model.options.eos, **{**self.defaults, **options}),
-            dtype=self._dtype,
         )
+        if self._is_portable:
+            return portable.generate(self.model.weights, *arguments, dtype=self._dtype)
+        generated = self.model.weights.generate(*arguments, dtype=self._dtype)
         return {
             "tokens": generated.tokens,
             "lengths": generated.lengths,
@@ -86,22 +97,25 @@ class GenerationModule(tf.Module):
     def signatures(self) -> dict[str, Callable]:
         """The functions to save, by the names of their signatures."""
         signatures = {
-            "serving_default": self._signature(self.generate, SOURCE),
-            "serving_with_options": self._signature_with_options(self.generate, SOURCE),
+            **self._signatures("serving_default", "serving_with_options", self.generate, SOURCE),
             "default_options": tf.function(lambda: dict(self.defaults), input_signature=[]),
             "properties": tf.function(self.properties, input_signature=[]),
         }
         if self.model.source_text is not None and self.model.target_text is not None:
-            signatures["translate"] = self._signature(self.translate, SENTENCES)
-            signatures["translate_with_options"] = self._signature_with_options(
-                self.translate, SENTENCES
-            )
+            texts = ("translate", "translate_with_options")
+            signatures.update(self._signatures(*texts, self.translate, SENTENCES))
         return signatures
 
-    def _signature(self, function: Callable, inputs: tf.TensorSpec) -> Callable:
-        return tf.function(lambda given: function(given, {}), input_signature=[inputs])
+    def _signatures(
+        self, plain: str, with_options: str, function: Callable, inputs: tf.TensorSpec
+    ) -> dict[str, Callable]:
+        """A function of inputs alone, and with options: one graph, which the other calls."""
+        general = self._with_options(function, inputs)
+        values = list(self.defaults.values())
+        special = tf.function(lambda given: general(given, *values), input_signature=[inputs])
+        return {plain: special, with_options: general}
 
-    def _signature_with_options(self, function: Callable, inputs: tf.TensorSpec) -> Callable:
+    def _with_options(self, function: Callable, inputs: tf.TensorSpec) -> Callable:
         """The function with an input for each option, which is optional where TensorFlow can."""
         specs = [inputs]
         for name, default in self.defaults.items():

@@ -19,6 +19,8 @@ PRECISIONS = ("float32", "float16", "bfloat16")
 
 StrPath = Union[str, os.PathLike]
 
+_NO_PORTABLE_TEXT = "TensorFlow itself has no operation for SentencePiece"
+
 
 def save(
     model: Union[LSTransformer, StrPath],
@@ -28,8 +30,11 @@ def save(
     options: Union[SearchOptions, Mapping[str, Any], None] = None,
     start: Optional[int] = None,
     sentencepiece: Union[StrPath, tuple[StrPath, StrPath], None] = None,
+    portable: bool = False,
 ) -> None:
     """Writes a SavedModel that generates, in one operation, from ids and, if it can, from text.
+
+    Or, if it is to be portable, in TensorFlow's own operations alone, from ids.
 
     docs/export.md has its signatures.
 
@@ -43,14 +48,18 @@ def save(
         start: for an LSTransformer: the token in front of each hypothesis.
         sentencepiece: for an LSTransformer whose tokens are the pieces of a SentencePiece model:
             its file, or two, of source and target. (NeurST's models know their own.)
+        portable: whether the model is to run where no library can be loaded: slower, and without
+            text.
 
     Raises:
         ValueError: an unknown precision or option; something about the model that is missing, or
-            that cannot be exported.
+            that cannot be exported; text of a portable model.
         FileNotFoundError: there is no such model.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    if portable and sentencepiece is not None:
+        raise ValueError(f"a portable model cannot have text: {_NO_PORTABLE_TEXT}")
     if isinstance(model, (str, os.PathLike)):
         if start is not None or sentencepiece is not None:
             raise ValueError(
@@ -70,7 +79,9 @@ def save(
 
     from tf_ls.export.generation_module import GenerationModule
 
+    if portable:
+        described = described.without_text(_NO_PORTABLE_TEXT)
     if described.no_text_because:
         logging.warning("tf_ls: %s has no signature translate: %s", path, described.no_text_because)
-    module = GenerationModule(described, precision)
+    module = GenerationModule(described, precision, is_portable=portable)
     tf.saved_model.save(module, os.fspath(path), signatures=module.signatures())

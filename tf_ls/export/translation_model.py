@@ -38,6 +38,10 @@ class TranslationModel:
     no_text_because: str = ""
     """Why there is no text, if there is none."""
 
+    def without_text(self, reason: str) -> TranslationModel:
+        """Returns the same from ids to ids."""
+        return dataclasses.replace(self, source_text=None, target_text=None, no_text_because=reason)
+
     def padding(self, source: tf.Tensor) -> tf.Tensor:
         """Returns bool [B, S], True at padding of ids [B, S]."""
         with on_host():
