@@ -171,6 +171,23 @@ def test_translate_is_neursts_text_to_text(pieces, tmp_path):
     ]
 
 
+def test_a_portable_form(pieces, tmp_path, capsys, caplog):
+    folder, task, _ = pieces
+    exported = str(tmp_path / "exported")
+    options = [f"--option={name}={value}" for name, value in BEAM.items()]
+    assert main(["export", str(folder), exported, "--portable", *options]) == 0
+    assert capsys.readouterr().out == f"{exported}: written, float32, portable\n"
+    assert "no signature translate: TensorFlow itself has no operation for" in caplog.text
+    portable, direct = lsi.Transformer(exported, 4), lsi.Transformer(folder, 4, options=BEAM)
+    assert portable.options == direct.options
+    (tokens, scores), wanted = (model.infer(sentences_of(task)) for model in (portable, direct))
+    np.testing.assert_array_equal(tokens, wanted.tokens)
+    np.testing.assert_allclose(scores, wanted.scores, rtol=1e-5)
+    assert not {"translate", "translate_with_options"} & set(
+        tf.saved_model.load(exported).signatures
+    )
+
+
 @pytest.mark.parametrize("language", ["en", "de", "cs", "ru", "zh"])
 def test_normalize_is_neursts(words, language):
     sentences = [
