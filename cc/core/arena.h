@@ -55,6 +55,12 @@ class BlockArena : public Arena {
 
   // How many bytes were in use at most.
   size_t most() const { return most_; }
+  // The memory itself, for what is to outlive the arena.
+  std::vector<std::shared_ptr<void>> blocks() const {
+    std::vector<std::shared_ptr<void>> blocks;
+    for (const Block& block : blocks_) blocks.push_back(block.data);
+    return blocks;
+  }
 
  protected:
   // Memory of at least so many bytes, which may be used until the pointer is dropped.

@@ -57,6 +57,20 @@ class NotingArena : public BlockArena {
 
 constexpr int64_t kPiece = kAlignment;
 
+TEST(BlockArenaTest, LeavesItsMemoryToWhoNeedsItLonger) {
+  std::vector<std::shared_ptr<void>> blocks;
+  char* piece;
+  {
+    NotingArena arena(0);
+    arena.Allocate<char>(kPiece);
+    piece = arena.Allocate<char>(2 * kPiece);
+    blocks = arena.blocks();
+  }
+  ASSERT_EQ(blocks.size(), 2);
+  EXPECT_EQ(blocks[1].get(), piece);
+  std::fill(piece, piece + 2 * kPiece, 1);  // which an address sanitizer watches
+}
+
 TEST(BlockArenaTest, CutsPiecesFromOneBlockIfItKnowsHowMuchIsNeeded) {
   NotingArena arena(3 * kPiece);
   char* const first = arena.Allocate<char>(kPiece);

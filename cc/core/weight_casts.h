@@ -3,23 +3,38 @@
 
 #include <cstdint>
 #include <utility>
+#include <variant>
 #include <vector>
+
+#include "cc/core/bfloat16.h"
+#include "cc/core/float16.h"
 
 namespace tf_ls {
 
-// A float32 weight of a layer, stored [rows, columns]; a vector is one row.
+// Numbers of any of the types that weights have.
+using AnyNumbers = std::variant<const float*, const float16*, const bfloat16*>;
+
+// A weight of a layer, stored [rows, columns]; a vector is one row.
 struct WeightPiece {
-  const float* data;
+  AnyNumbers numbers;
   int64_t rows;
   int64_t columns;
   // Whether products map `columns` numbers to `rows` numbers, instead of the other way round.
   bool transposed = false;
 
   int64_t count() const { return rows * columns; }
+  bool IsMatrix() const { return rows > 1 && columns > 0; }
+
+  // What layers and kernels know the weight by. They read float32 there; weights of another type
+  // have no more than their address, by which products find what was prepared of them.
+  const float* name() const {
+    return std::visit([](const auto* data) { return reinterpret_cast<const float*>(data); },
+                      numbers);
+  }
 };
 
-// Copies of float32 weights in the type that a layer computes in, found by the weight's address. A
-// layer has some twenty of them.
+// Copies of weights in the type that a layer computes in, found by the weight's name. A layer has
+// some twenty of them.
 class WeightCasts {
  public:
   void Add(const float* weight, const void* copy) { copies_.emplace_back(weight, copy); }

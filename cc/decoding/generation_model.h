@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cc/core/weight_casts.h"
 #include "cc/kernels/logits.h"
 #include "cc/layers/layer_options.h"
 #include "cc/layers/weights.h"
@@ -11,14 +12,15 @@
 namespace tf_ls {
 
 // A decoder with what is in front of it and behind it. Weights are in the memory of the device, and
-// prepared for products.
+// prepared for products; of matrices that products read it needs no more than the name
+// (WeightPiece).
 struct GenerationModel {
   struct Layer {
     LayerOptions options;  // memory_size 0: without cross-attention
     const float* const* weights;
   };
 
-  const float* embeddings;  // [output.vocab_size, H]
+  AnyNumbers embeddings;  // [output.vocab_size, H]
   float embedding_scale;
   const float* positions;  // [of as many as a hypothesis may become long, H], or null: none
   std::vector<Layer> layers;

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "cc/decoding/generation_layer.h"
@@ -83,8 +84,11 @@ class GenerationStep {
     const BeamPaths paths = {now.slots, now.lengths, max_length_};
     ExtendPaths(device_, {old.slots, old.lengths, max_length_}, inputs.parents, inputs.slots,
                 work.rows, now.slots, now.lengths);
-    Embed(device_, {work.rows, inputs.tokens, inputs.positions}, Dropout(), model_.embedding_scale,
-          model_.embeddings, model_.positions, model_.hidden_size(), x_);
+    const auto embed = [&](const auto* table) {
+      Embed(device_, {work.rows, inputs.tokens, inputs.positions}, Dropout(),
+            model_.embedding_scale, table, model_.positions, model_.hidden_size(), x_);
+    };
+    std::visit(embed, model_.embeddings);
     for (size_t i = 0; i < layers_.size(); ++i) {
       const bool is_last = i + 1 == layers_.size();
       RunLayer(i, work.rows, paths, inputs, is_last ? outputs.attention : nullptr);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <type_traits>
+#include <variant>
 #include <vector>
 
 #include "cc/core/arena.h"
@@ -11,19 +12,21 @@
 
 namespace tf_ls {
 
-// How many bytes copies of weights in T take, one after the other. In `memory`, unless it is null,
-// they are made known to `casts`.
+// How many bytes copies of weights in T take, one after the other; what is of T is its own copy. In
+// `memory` they are made known to `casts`; null to measure.
 template <typename T>
 size_t PlaceCasts(const std::vector<WeightPiece>& weights, const void* memory, WeightCasts* casts) {
   BufferCutter cutter(const_cast<void*>(memory));  // which nobody writes to
   for (const WeightPiece& weight : weights) {
-    const T* const copy = cutter.Cut<T>(weight.count());
-    if (memory != nullptr) casts->Add(weight.data, copy);
+    const T* const* const own = std::get_if<const T*>(&weight.numbers);
+    const T* const copy = own != nullptr ? *own : cutter.Cut<T>(weight.count());
+    if (casts != nullptr) casts->Add(weight.name(), copy);
   }
   return cutter.used();
 }
 
-// Writes these copies, all in one launch. Cost: reads 4, writes sizeof(T) bytes a number.
+// Writes these copies of float32 weights, all in one launch. Cost: reads 4, writes sizeof(T) bytes
+// a number.
 template <typename T>
 void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, void* memory);
 

@@ -43,15 +43,19 @@ __global__ void __launch_bounds__(kThreads) Cast(Pieces<T> all) {
 }  // namespace
 
 template <typename T>
-void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& weights, void* memory) {
+void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& all_weights, void* memory) {
   BufferCutter copies(memory);
+  std::vector<WeightPiece> weights;
+  for (const WeightPiece& weight : all_weights) {
+    if (!std::holds_alternative<const T*>(weight.numbers)) weights.push_back(weight);
+  }
   for (size_t first = 0; first < weights.size(); first += kMostPieces) {
     Pieces<T> all;
     all.pieces = static_cast<int>(std::min<size_t>(kMostPieces, weights.size() - first));
     all.first_block[0] = 0;
     for (int i = 0; i < all.pieces; ++i) {
       const WeightPiece& weight = weights[first + i];
-      all.from[i] = weight.data;
+      all.from[i] = std::get<const float*>(weight.numbers);
       all.to[i] = copies.Cut<T>(weight.count());
       all.count[i] = weight.count();
       all.first_block[i + 1] = all.first_block[i] + gpu::Blocks(weight.count(), kChunk);

@@ -56,7 +56,8 @@ void MatMulFewRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, co
           const float* slice = w.data + column * ColumnStride(w);
           const void* b = slice;
           if (!kPlain) {
-            product.Pack(slice, RowStride(w), ColumnStride(w), packed + task * task_bytes);
+            product.Pack(slice, DataType::f32, RowStride(w), ColumnStride(w),
+                         packed + task * task_bytes);
             b = packed + task * task_bytes;
           }
           product.Run(x, b, bias == nullptr ? nullptr : bias + column, y + column);
@@ -73,7 +74,7 @@ void MatMulManyRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, c
   };
   const auto block = get(kBlockRows);
   unsigned char* const packed = cpu.arena->Allocate<unsigned char>(block->packed_bytes());
-  block->Pack(w.data, RowStride(w), ColumnStride(w), packed);
+  block->Pack(w.data, DataType::f32, RowStride(w), ColumnStride(w), packed);
   const int64_t blocks = rows / kBlockRows;
   cpu.threads->ParallelFor(
       blocks, ProductCycles(kBlockRows, w.inputs, w.outputs), [&](int64_t begin, int64_t end) {

@@ -86,11 +86,12 @@ memory::desc Product::AnyRowsLayout(const ProductShape& s) {
   return Get({64, s.k, s.n, s.k, 1, 0, 0, s.n, s.type, s.type, false, false})->b_;
 }
 
-void Product::Pack(const float* b, int64_t row_stride, int64_t column_stride, void* packed) const {
+void Product::Pack(const void* b, memory::data_type type, int64_t row_stride, int64_t column_stride,
+                   void* packed) const {
   const SingleThread single_thread;
   dnnl::stream stream(Engine());
-  const memory::desc plain(dims_b_, memory::data_type::f32, {row_stride, column_stride});
-  memory from(plain, Engine(), const_cast<float*>(b));
+  const memory::desc plain(dims_b_, type, {row_stride, column_stride});
+  memory from(plain, Engine(), const_cast<void*>(b));
   memory to(b_, Engine(), packed);
   dnnl::reorder(from, to).execute(stream, from, to);
 }

@@ -74,8 +74,10 @@ class Product {
   // Bytes of a weight in oneDNN's own layout.
   size_t packed_bytes() const { return b_.get_size(); }
 
-  // Brings B, float32 with the given strides, into that layout and type.
-  void Pack(const float* b, int64_t row_stride, int64_t column_stride, void* packed) const;
+  // Brings B, of float32 or of the product's type and with the given strides, into that layout and
+  // type.
+  void Pack(const void* b, dnnl::memory::data_type type, int64_t row_stride, int64_t column_stride,
+            void* packed) const;
 
   void Run(const void* a, const void* b, const float* bias, void* c) const;
 

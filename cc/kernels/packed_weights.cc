@@ -2,6 +2,9 @@
 
 #include <cstring>
 #include <stdexcept>
+#include <type_traits>
+#include <variant>
+#include <vector>
 
 #include "cc/core/bfloat16.h"
 #include "cc/kernels/panel_product.h"
@@ -70,17 +73,18 @@ const float* WithEvenRows(const void* x, DataType type, int64_t rows, int64_t n,
 
 int64_t AlignTo(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// Calls function(weight, memory) for each matrix with its place behind `memory`; returns the bytes.
+// Calls function(weight, numbers) for each matrix with its place behind `memory`; returns the
+// bytes.
 template <typename Function>
 size_t ForEachMatrix(const std::vector<WeightPiece>& pieces, DataType type, void* memory,
                      const Function& function) {
   BufferCutter cutter(memory);
   for (const WeightPiece& piece : pieces) {
-    if (piece.rows <= 1 || piece.columns == 0) continue;
-    const Weight stored = {piece.data, piece.rows, piece.columns};
+    if (!piece.IsMatrix()) continue;
+    const Weight stored = {piece.name(), piece.rows, piece.columns};
     const Weight weight = piece.transposed ? stored.Transposed() : stored;
     const size_t bytes = PackedWeight(weight, type, nullptr).bytes();
-    function(PackedWeight(weight, type, cutter.Cut<unsigned char>(bytes)));
+    function(PackedWeight(weight, type, cutter.Cut<unsigned char>(bytes)), piece.numbers);
   }
   return cutter.used();
 }
@@ -105,17 +109,36 @@ PackedWeight::PackedWeight(const Weight& weight, DataType type, void* memory)
   slice_bytes_ = AlignUp(std::max(bytes(0), bytes(slices() - 1)));
 }
 
-void PackedWeight::Pack(const Cpu& cpu) const {
-  const int64_t row_stride = weight_.transposed ? 1 : weight_.outputs;
-  const int64_t column_stride = weight_.transposed ? weight_.inputs : 1;
+void PackedWeight::Pack(const Cpu& cpu, const AnyNumbers& numbers) const {
   const int64_t cost = columns_ * weight_.inputs * sizeof(float) / kBytesPerCycle;
   cpu.threads->ParallelFor(slices(), cost, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      const auto product = Product::Get(SliceShape(1, weight_.inputs, Columns(i), type_));
-      product->Pack(weight_.data + i * columns_ * column_stride, row_stride, column_stride,
-                    Slice(i));
-    }
+    for (int64_t i = begin; i < end; ++i)
+      std::visit([&](const auto* from) { PackSlice(i, from); }, numbers);
   });
+}
+
+// oneDNN reads float32 and the product's own type; what is neither is widened, a slice at a time.
+template <typename From>
+void PackedWeight::PackSlice(int64_t slice, const From* numbers) const {
+  constexpr bool kIsFloat = std::is_same<From, float>::value;
+  const auto product = Product::Get(SliceShape(1, weight_.inputs, Columns(slice), type_));
+  const int64_t stride = weight_.transposed ? weight_.inputs : weight_.outputs;
+  const From* const first = numbers + slice * columns_ * (weight_.transposed ? stride : 1);
+  const auto pack = [&](const void* from, DataType from_type, int64_t from_stride) {
+    product->Pack(from, from_type, weight_.transposed ? 1 : from_stride,
+                  weight_.transposed ? from_stride : 1, Slice(slice));
+  };
+  if (kIsFloat) return pack(first, DataType::f32, stride);
+  if (std::is_same<From, bfloat16>::value && type_ == DataType::bf16) {
+    return pack(first, DataType::bf16, stride);
+  }
+  if constexpr (!kIsFloat) {
+    const int64_t lines = weight_.transposed ? Columns(slice) : weight_.inputs;
+    const int64_t n = weight_.transposed ? weight_.inputs : Columns(slice);
+    std::vector<float> wide(lines * n);
+    for (int64_t i = 0; i < lines; ++i) row::Load(first + i * stride, n, wide.data() + i * n);
+    pack(wide.data(), DataType::f32, n);
+  }
 }
 
 void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t first,
@@ -208,15 +231,16 @@ template <typename T>
 size_t PlacePacked(const std::vector<WeightPiece>& weights, const void* memory,
                    PackedWeights* packed) {
   return ForEachMatrix(weights, ProductType<T>(), const_cast<void*>(memory),
-                       [&](const PackedWeight& weight) {
+                       [&](const PackedWeight& weight, const AnyNumbers&) {
                          if (memory != nullptr) packed->Add(weight);
                        });
 }
 
 template <typename T>
 void PackWeights(const Cpu& cpu, const std::vector<WeightPiece>& weights, void* memory) {
-  ForEachMatrix(weights, ProductType<T>(), memory,
-                [&](const PackedWeight& weight) { weight.Pack(cpu); });
+  ForEachMatrix(
+      weights, ProductType<T>(), memory,
+      [&](const PackedWeight& weight, const AnyNumbers& numbers) { weight.Pack(cpu, numbers); });
 }
 
 template size_t PlacePacked<float>(const std::vector<WeightPiece>&, const void*, PackedWeights*);

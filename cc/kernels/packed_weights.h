@@ -22,12 +22,12 @@ class PackedWeight {
  public:
   using DataType = dnnl::memory::data_type;
 
-  // In `memory` of bytes(), which Pack fills; null to measure.
+  // In `memory` of bytes(), which Pack fills; null to measure. The weight's data is but its name.
   PackedWeight(const Weight& weight, DataType type, void* memory);
 
   size_t bytes() const { return slice_bytes_ * slices(); }
-  // Cost: reads 4 bytes a number and writes 4 or 2.
-  void Pack(const Cpu& cpu) const;
+  // `numbers`: the weight's, stored as it says. Cost: reads and writes 4 or 2 bytes a number.
+  void Pack(const Cpu& cpu, const AnyNumbers& numbers) const;
 
   // Whether `weight` in `type` is what is packed.
   bool Is(const Weight& weight, DataType type) const {
@@ -50,6 +50,9 @@ class PackedWeight {
   static constexpr int64_t kMostColumns = 256;
 
  private:
+  template <typename From>
+  void PackSlice(int64_t slice, const From* numbers) const;
+
   // Rows that are multiplied by a slice at once.
   static constexpr int64_t kMostRows = 128;
 

@@ -17,6 +17,7 @@ namespace tf_ls {
 namespace {
 
 using test::Close;
+using test::Convert;
 using test::Identical;
 using test::Random;
 using test::TestCpu;
@@ -184,6 +185,35 @@ TYPED_TEST(PackedWeightsTest, AreFoundForWhatTheyWerePackedFor) {
   EXPECT_FALSE(found({w.data() + 1, 2, 3}));
   EXPECT_FALSE(found({bias.data(), 1, 3})) << "a vector";
   EXPECT_EQ(device.packed().Find({w.data(), 2, 3}, dnnl::memory::data_type::s8), nullptr);
+}
+
+// A product that reads what was packed of numbers of this type, which are not there any more.
+template <typename T, typename From>
+std::vector<T> ProductPackedFrom(std::vector<From> w, const WeightPiece& shape,
+                                 const std::vector<T>& x) {
+  WeightPiece piece = shape;
+  piece.numbers = w.data();
+  const CpuWithPacked<T> device({piece});
+  w.assign(w.size(), From{});
+  const Weight stored = {piece.name(), shape.rows, shape.columns};
+  const Weight weight = shape.transposed ? stored.Transposed() : stored;
+  auto y = Unwritten<T>(3 * weight.outputs);
+  MatMul(device.cpu(), x.data(), 3, weight, nullptr, false, y.data());
+  return y;
+}
+
+TYPED_TEST(PackedWeightsTest, MayBePackedFromHalfPrecision) {
+  using T = typename TestFixture::T;
+  for (const WeightPiece& shape :
+       {WeightPiece{{}, 33, 700}, WeightPiece{{}, 700, 33, true}, WeightPiece{{}, 5, 3}}) {
+    const auto x = Random<T>(3 * (shape.transposed ? shape.columns : shape.rows), 1);
+    const auto check = [&](const auto& w) {
+      const auto wide = Convert<float>(w);
+      EXPECT_TRUE(Identical(ProductPackedFrom(w, shape, x), ProductPackedFrom(wide, shape, x)));
+    };
+    check(Random<float16>(shape.count(), 2));
+    check(Random<bfloat16>(shape.count(), 3));
+  }
 }
 
 TYPED_TEST(PackedWeightsTest, AreCutBetweenSlicesOnly) {

@@ -24,8 +24,8 @@ std::vector<VocabularySlice> MakeSlices(const Cpu& cpu, int64_t hidden_size, int
   cpu.threads->ParallelFor(slices.size(), cost, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const float* const start = weights + slices[i].start * hidden_size;
-      slices[i].product->Pack(start, transposed ? 1 : hidden_size, transposed ? hidden_size : 1,
-                              slices[i].packed);
+      slices[i].product->Pack(start, onednn::kDataType<float>, transposed ? 1 : hidden_size,
+                              transposed ? hidden_size : 1, slices[i].packed);
     }
   });
   return slices;

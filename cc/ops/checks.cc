@@ -174,6 +174,19 @@ int WeightCount(bool cross_attention) {
   return static_cast<int>(WeightSpecs(cross_attention).size());
 }
 
+Status ReadMemorySize(const tensorflow::OpInputList& weights, int64_t* memory_size) {
+  const std::vector<WeightSpec> specs = WeightSpecs(/*cross_attention=*/true);
+  for (size_t i = 0; i < specs.size(); ++i) {
+    if (specs[i].dimensions[0].size != Size::kMemory) continue;
+    TF_LS_RETURN_IF_ERROR(CheckRank(weights[i], 2, specs[i].name));
+    *memory_size = weights[i].dim_size(0);
+    if (*memory_size > 0) return Status();
+    return InvalidArgument(specs[i].name, " must have rows, got ",
+                           weights[i].shape().DebugString());
+  }
+  return Status();
+}
+
 Status CheckWeights(const tensorflow::OpInputList& weights, LayerOptions* options) {
   TF_LS_RETURN_IF_ERROR(CheckCount(weights.size(), WeightCount(options->memory_size > 0)));
   return CheckWeights(weights, /*first=*/0, /*layer=*/"", options);

@@ -38,6 +38,9 @@ Status ReadLayerOptions(tensorflow::OpKernelConstruction* construction, LayerOpt
 // How many weights a layer has.
 int WeightCount(bool cross_attention);
 
+// The memory_size of a layer with cross-attention, whose weights are the first.
+Status ReadMemorySize(const tensorflow::OpInputList& weights, int64_t* memory_size);
+
 // The weights of a layer: names and shapes in order. Fills filter_size (and hidden_size,
 // memory_size are given).
 Status CheckWeights(const tensorflow::OpInputList& weights, LayerOptions* options);

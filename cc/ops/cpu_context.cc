@@ -15,20 +15,21 @@ void Cast(const Cpu& cpu, const From* from, int64_t count, To* to) {
 }
 
 template <typename TensorType>
-const float* Widened(const Cpu& cpu, const Tensor& tensor) {
-  float* const wide = cpu.arena->Allocate<float>(tensor.NumElements());
+const float* Widened(const Cpu& cpu, const Tensor& tensor, Arena* memory) {
+  float* const wide = memory->Allocate<float>(tensor.NumElements());
   Cast(cpu, tensor.flat<TensorType>().data(), tensor.NumElements(), wide);
   return wide;
 }
 
 }  // namespace
 
-const float* DeviceContext<Cpu>::Float(const Tensor& tensor) {
+const float* DeviceContext<Cpu>::Float(const Tensor& tensor, Arena* memory) {
+  if (memory == nullptr) memory = &arena_;
   switch (tensor.dtype()) {
     case tensorflow::DT_HALF:
-      return Widened<Eigen::half>(cpu_, tensor);
+      return Widened<Eigen::half>(cpu_, tensor, memory);
     case tensorflow::DT_BFLOAT16:
-      return Widened<tensorflow::bfloat16>(cpu_, tensor);
+      return Widened<tensorflow::bfloat16>(cpu_, tensor, memory);
     default:
       return tensor.flat<float>().data();
   }
@@ -70,36 +71,18 @@ void DeviceContext<Cpu>::Finish() {
 }
 
 template <typename T>
-size_t DeviceContext<Cpu>::PreparedBytes(const std::vector<WeightPiece>& weights,
-                                         WeightUse use) const {
-  return use == WeightUse::kLoop ? PlacePacked<T>(weights, nullptr, nullptr) : 0;
+PackedWeights DeviceContext<Cpu>::PrepareLoop(const std::vector<WeightPiece>& weights,
+                                              Arena* memory) const {
+  PackedWeights packed;
+  void* const place = memory->Allocate<unsigned char>(PlacePacked<T>(weights, nullptr, nullptr));
+  PackWeights<T>(cpu_, weights, place);
+  PlacePacked<T>(weights, place, &packed);
+  return packed;
 }
-template size_t DeviceContext<Cpu>::PreparedBytes<float>(const std::vector<WeightPiece>&,
-                                                         WeightUse) const;
-template size_t DeviceContext<Cpu>::PreparedBytes<bfloat16>(const std::vector<WeightPiece>&,
-                                                            WeightUse) const;
-
-template <typename T>
-void DeviceContext<Cpu>::PrepareWeights(const std::vector<WeightPiece>& weights, void* memory,
-                                        WeightUse use) {
-  if (use != WeightUse::kLoop) return;
-  PackWeights<T>(cpu_, weights, memory);
-  UsePrepared<T>(weights, memory, use);
-}
-template void DeviceContext<Cpu>::PrepareWeights<float>(const std::vector<WeightPiece>&, void*,
-                                                        WeightUse);
-template void DeviceContext<Cpu>::PrepareWeights<bfloat16>(const std::vector<WeightPiece>&, void*,
-                                                           WeightUse);
-
-template <typename T>
-void DeviceContext<Cpu>::UsePrepared(const std::vector<WeightPiece>& weights, const void* memory,
-                                     WeightUse use) {
-  if (use == WeightUse::kLoop) PlacePacked<T>(weights, memory, &packed_weights_);
-}
-template void DeviceContext<Cpu>::UsePrepared<float>(const std::vector<WeightPiece>&, const void*,
-                                                     WeightUse);
-template void DeviceContext<Cpu>::UsePrepared<bfloat16>(const std::vector<WeightPiece>&,
-                                                        const void*, WeightUse);
+template PackedWeights DeviceContext<Cpu>::PrepareLoop<float>(const std::vector<WeightPiece>&,
+                                                              Arena*) const;
+template PackedWeights DeviceContext<Cpu>::PrepareLoop<bfloat16>(const std::vector<WeightPiece>&,
+                                                                 Arena*) const;
 
 void DeviceContext<Cpu>::Copy(const void* from, size_t bytes, void* to) {
   threads_.ParallelFor(bytes, 1, [&](int64_t begin, int64_t end) {

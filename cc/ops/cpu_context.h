@@ -43,7 +43,7 @@ class DeviceContext<Cpu> {
   const Cpu& device() const { return cpu_; }
   size_t scratch_bytes() const { return arena_.most(); }
 
-  const float* Float(const tensorflow::Tensor& tensor);
+  const float* Float(const tensorflow::Tensor& tensor, Arena* memory = nullptr);
   template <typename T>
   const T* Read(const tensorflow::Tensor& tensor);
   template <typename T>
@@ -52,14 +52,23 @@ class DeviceContext<Cpu> {
 
   // Products of many rows lay their weights out themselves: only a loop's are prepared.
   template <typename T>
-  size_t PreparedBytes(const std::vector<WeightPiece>& weights,
-                       WeightUse use = WeightUse::kPass) const;
+  size_t PreparedBytes(const std::vector<WeightPiece>& /*weights*/) const {
+    return 0;
+  }
   template <typename T>
-  void PrepareWeights(const std::vector<WeightPiece>& weights, void* memory,
-                      WeightUse use = WeightUse::kPass);
+  void PrepareWeights(const std::vector<WeightPiece>& /*weights*/, void* /*memory*/) {}
   template <typename T>
-  void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory,
-                   WeightUse use = WeightUse::kPass);
+  void UsePrepared(const std::vector<WeightPiece>& /*weights*/, const void* /*memory*/) {}
+
+  using LoopWeights = PackedWeights;
+  template <typename T>
+  static bool PreparesFrom(tensorflow::DataType /*type*/) {
+    return true;
+  }
+  template <typename T>
+  LoopWeights PrepareLoop(const std::vector<WeightPiece>& weights, Arena* memory) const;
+  void Use(const LoopWeights& weights) { packed_weights_ = weights; }
+
   // There is but one memory.
   void Bring(std::initializer_list<HostNumbers>) {}
   void Copy(const void* from, size_t bytes, void* to);

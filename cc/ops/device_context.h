@@ -17,14 +17,19 @@ namespace tf_ls {
 //   device()      what kernels are handed
 //   scratch_bytes()
 //                 how much scratch memory was in use at most
-//   Float(tensor) the data of a tensor as float32; a cast copy if it is of another type
+//   Float(tensor, memory)
+//                 the data of a tensor as float32; a cast copy if it is of another type, in memory
+//                 that may be left out: then it is scratch memory
 //   Read<T>(tensor), Write<T>(&tensor)
 //                 its data as T, and where to write T for it; Finish() brings that there
-//   PreparedBytes<T>(weights, use), PrepareWeights<T>(weights, memory, use),
-//   UsePrepared<T>(weights, memory, use)
-//                 the form in which products read float32 weights: how much memory it takes, and to
-//                 be called before them, to make it, or with memory where it was made before; `use`
-//                 may be left out
+//   PreparedBytes<T>(weights), PrepareWeights<T>(weights, memory), UsePrepared<T>(weights, memory)
+//                 the form in which products of a layer and its gradient read float32 weights: how
+//                 much memory it takes, and to be called before them, to make it, or with memory
+//                 where it was made before
+//   LoopWeights, PrepareLoop<T>(weights, memory), Use(loop_weights)
+//                 the same for the steps of a loop, of which there are so many that any preparation
+//                 pays; it may be used as long as the memory lasts. Weights are float32 or of a
+//                 type for which PreparesFrom<T>(type)
 //   Bring(numbers)
 //                 makes pointers to host memory, of what an operation has checked there, point to
 //                 copies that kernels can read
@@ -32,10 +37,6 @@ namespace tf_ls {
 //                 within the device's memory
 template <typename Device>
 class DeviceContext;
-
-// What weights are prepared for: a forward pass and its gradient, or the steps of a loop, of which
-// there are so many that any preparation pays.
-enum class WeightUse { kPass, kLoop };
 
 // The type that layers compute in, for each of TensorFlow's types of activations.
 template <typename Device, typename TensorType>
@@ -73,6 +74,18 @@ class TensorFlowArena : public BlockArena {
   tensorflow::OpKernelContext* const context_;
   const tensorflow::AllocatorAttributes attributes_;
 };
+
+// A tensor's data, which is of one of the types of weights.
+inline AnyNumbers NumbersOf(const tensorflow::Tensor& tensor) {
+  switch (tensor.dtype()) {
+    case tensorflow::DT_HALF:
+      return static_cast<const float16*>(tensor.data());
+    case tensorflow::DT_BFLOAT16:
+      return static_cast<const bfloat16*>(tensor.data());
+    default:
+      return static_cast<const float*>(tensor.data());
+  }
+}
 
 // Attributes of the host's memory from which a GPU copies, and to which, while the host goes on.
 inline tensorflow::AllocatorAttributes PinnedMemory() {

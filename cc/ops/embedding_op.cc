@@ -278,16 +278,7 @@ class EmbeddingOp : public DeviceKernel<Device> {
     const auto embed = [&](const auto* table) {
       Embed(device->device(), inputs.rows(), dropout, options_.scale, table, positions, hidden, y);
     };
-    switch (inputs.table().dtype()) {
-      case tensorflow::DT_HALF:
-        embed(static_cast<const float16*>(inputs.table().data()));
-        break;
-      case tensorflow::DT_BFLOAT16:
-        embed(static_cast<const bfloat16*>(inputs.table().data()));
-        break;
-      default:
-        embed(static_cast<const float*>(inputs.table().data()));
-    }
+    std::visit(embed, NumbersOf(inputs.table()));
     return Status();
   }
 

@@ -1,15 +1,15 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "cc/decoding/generation_loop.h"
-#include "cc/kernels/embedding.h"
 #include "cc/ops/device_kernel.h"
 #include "cc/ops/generation_inputs.h"
-#include "cc/ops/layer_weights.h"
+#include "cc/ops/packed_decoder.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -26,90 +26,38 @@ using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// Where inputs begin.
-constexpr int kSourceLengths = 0, kStart = 1, kPrefix = 2, kPrefixLengths = 3, kForbidden = 4;
-constexpr int kFirstOption = 5, kNumHypotheses = 8, kLastOption = 24;
-constexpr int kMemory = kLastOption + 1;
+// The inputs of both operations begin with TF_LS_SEARCH_INPUTS; then the memory, then a decoder.
+constexpr int kMemory = kSearchInputs;
 
-// The attributes that say what the lists of inputs hold: of a shape function's context, or of a
-// kernel's construction, because shape functions do not run eagerly.
+// Of a shape function's context, or of a kernel's construction, because shape functions do not run
+// eagerly.
 template <typename Context>
-Status CheckLists(Context* c, int* memories) {
-  int positions = 0, norms = 0, biases = 0;
+Status ReadMemories(Context* context, int* memories) {
   tensorflow::DataType type;
   tensorflow::DataTypeVector memory_types;
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("T", &type));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("M", &memory_types));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("P", &positions));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("G", &norms));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("O", &biases));
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("T", &type));
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("M", &memory_types));
   *memories = static_cast<int>(memory_types.size());
-  if (*memories > 1 || positions > 1 || biases > 1) {
-    return InvalidArgument(
-        "there is at most one memory, one table of positions and one output bias, got ", *memories,
-        ", ", positions, " and ", biases);
-  }
-  if (norms != 0 && norms != 2) {
-    return InvalidArgument("norm must be a list of gamma and beta, or empty, got ", norms,
-                           " tensors");
+  if (*memories > 1) {
+    return InvalidArgument("there is at most one memory, got ", *memories);
   }
   if (*memories == 0 || memory_types[0] == type) return Status();
   return InvalidArgument("memory must be ", tensorflow::DataTypeString(type), ", got ",
                          tensorflow::DataTypeString(memory_types[0]));
 }
 
-Status CheckShapes(InferenceContext* c) {
-  int memories = 0, positions = 0, norms = 0, biases = 0, weights = 0, layers = 0;
-  TF_LS_RETURN_IF_ERROR(CheckLists(c, &memories));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("P", &positions));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("G", &norms));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("O", &biases));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("N", &weights));
-  TF_LS_RETURN_IF_ERROR(c->GetAttr("num_layers", &layers));
-
-  ShapeHandle start, shape, table, norm, matrix;
-  DimensionHandle memory_size = c->UnknownDim(), ignored;
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kStart), 1, &start));
-  const DimensionHandle batch = c->Dim(start, 0);
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kSourceLengths), 1, &shape));
-  TF_LS_RETURN_IF_ERROR(memories > 0 ? c->Merge(c->Dim(shape, 0), batch, &ignored)
-                                     : c->WithValue(c->Dim(shape, 0), 0, &ignored));
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kPrefix), 2, &shape));
-  TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(shape, 0), batch, &ignored));
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kPrefixLengths), 1, &shape));
-  TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(shape, 0), batch, &ignored));
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kForbidden), 1, &shape));
-  for (int i = kFirstOption; i <= kLastOption; ++i)
-    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(i), 0, &shape));
-  int next = kMemory;
-  if (memories > 0) {
-    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 3, &shape));
-    TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(shape, 0), batch, &ignored));
-    memory_size = c->Dim(shape, 2);
-  }
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 2, &table));
-  DimensionHandle hidden = c->Dim(table, 1);
-  for (int i = 0; i < positions; ++i) {
-    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 2, &matrix));
-    TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(matrix, 1), &hidden));
-  }
-  for (int i = 0; i < norms; ++i) {
-    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 1, &norm));
-    TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(norm, 0), &hidden));
-  }
-  TF_LS_RETURN_IF_ERROR(c->Merge(table, c->input(next++), &table));
-  for (int i = 0; i < biases; ++i) {
-    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 1, &shape));
-    TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(table, 0), c->Dim(shape, 0), &ignored));
-  }
-  const int of_layer = WeightCount(memories > 0);
-  if (weights != layers * of_layer) {
-    return InvalidArgument("expected ", of_layer, " weights of each of ", layers, " layers, got ",
-                           weights);
-  }
-  for (int i = 0; i < layers; ++i) {
-    TF_LS_RETURN_IF_ERROR(
-        CheckWeightShapes(c, next + i * of_layer, of_layer, hidden, memories > 0, memory_size));
+// All but the decoder. memory_size: of the memory; unknown if there is none.
+Status CheckShapes(InferenceContext* c, int* memories, DimensionHandle* memory_size) {
+  TF_LS_RETURN_IF_ERROR(ReadMemories(c, memories));
+  DimensionHandle batch;
+  TF_LS_RETURN_IF_ERROR(CheckSearchShapes(c, *memories > 0, &batch));
+  *memory_size = c->UnknownDim();
+  if (*memories > 0) {
+    ShapeHandle memory;
+    DimensionHandle ignored;
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kMemory), 3, &memory));
+    TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(memory, 0), batch, &ignored));
+    *memory_size = c->Dim(memory, 2);
   }
   DimensionHandle count;
   TF_LS_RETURN_IF_ERROR(c->MakeDimForScalarInput(kNumHypotheses, &count));
@@ -122,171 +70,37 @@ Status CheckShapes(InferenceContext* c) {
   return Status();
 }
 
-// Everything up to `memory` is read on the host, and all of it stands in front of the lists:
-// TensorFlow counts an empty list as one input where it looks for an int32 in host memory.
+// What both operations have in common. (T is told without a memory, too.)
+#define TF_LS_GENERATE_OUTPUTS            \
+  .Output("tokens: int64")                \
+      .Output("lengths: int64")           \
+      .Output("scores: float")            \
+      .Output("log_probs: float")         \
+      .Output("attention: float")         \
+      .Attr("T: {float, half, bfloat16}") \
+      .Attr("M: list({float, half, bfloat16}) >= 0")
+
+// Weights are prepared in each call.
 REGISTER_OP("LSGenerate")
-    .Input("source_lengths: int64")
-    .Input("start: int64")
-    .Input("prefix: int64")
-    .Input("prefix_lengths: int64")
-    .Input("forbidden_tokens: int64")
-    .Input("eos: int64")
-    .Input("method: string")
-    .Input("beam_size: int64")
-    .Input("num_hypotheses: int64")
-    .Input("length_penalty: string")
-    .Input("length_penalty_alpha: double")
-    .Input("coverage_penalty: double")
-    .Input("diversity: double")
-    .Input("early_stopping: bool")
-    .Input("patience: double")
-    .Input("repetition_penalty: double")
-    .Input("no_repeat_ngram_size: int64")
-    .Input("min_length: int64")
-    .Input("max_length: int64")
-    .Input("max_extra_length: int64")  // -1: none
-    .Input("temperature: double")
-    .Input("top_k: int64")
-    .Input("top_p: double")
-    .Input("seed: int64")
-    .Input("return_attention: bool")
-    .Input("memory: M")
-    .Input("table: W")
-    .Input("positions: P * W")
-    .Input("norm: G * W")
-    .Input("output_weights: W")
-    .Input("output_bias: O * W")
-    .Input("weights: N * W")
-    .Output("tokens: int64")
-    .Output("lengths: int64")
-    .Output("scores: float")
-    .Output("log_probs: float")
-    .Output("attention: float")
-    .Attr("T: {float, half, bfloat16}")
-    .Attr("W: {float, half, bfloat16} = DT_FLOAT")
-    // [T], or empty, for T to be told without a memory, too.
-    .Attr("M: list({float, half, bfloat16}) >= 0")
-    .Attr("P: int >= 0")
-    .Attr("G: int >= 0")
-    .Attr("O: int >= 0")
-    .Attr("N: int >= 1")
-    .Attr("num_layers: int >= 1")
-    .Attr("num_heads: int >= 1")
-    .Attr("pre_norm: bool = true")
-    .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox'} = 'relu'")
-    .Attr("epsilon: float = 1e-6")
-    .Attr("scale: float = 1.0")
-    .Attr("sinusoids: bool = false")
-    .SetShapeFn(CheckShapes);
+TF_LS_SEARCH_INPUTS.Input("memory: M")
+    TF_LS_DECODER_INPUTS TF_LS_GENERATE_OUTPUTS.SetShapeFn([](InferenceContext* c) {
+      int memories = 0;
+      DimensionHandle memory_size;
+      TF_LS_RETURN_IF_ERROR(CheckShapes(c, &memories, &memory_size));
+      return CheckDecoderShapes(c, kMemory + memories, memories > 0, memory_size);
+    });
 
-// The model's part of the inputs, checked and prepared for products.
-template <typename Device>
-class ModelInputs {
- public:
-  // `prepared` is where prepared weights go, for as long as the model is used.
-  template <typename T>
-  Status Read(OpKernelContext* context, const LayerOptions& options, int layers, bool sinusoids,
-              int64_t max_length, DeviceContext<Device>* device, Arena* prepared) {
-    TF_LS_RETURN_IF_ERROR(ReadEnds(context, options, device));
-    TF_LS_RETURN_IF_ERROR(ReadPositions(context, sinusoids, max_length, device, prepared));
-    TF_LS_RETURN_IF_ERROR(ReadLayers(context, options, layers, device));
-    device->template PrepareWeights<T>(
-        pieces_,
-        prepared->Allocate<unsigned char>(
-            device->template PreparedBytes<T>(pieces_, WeightUse::kLoop)),
-        WeightUse::kLoop);
-    return Status();
-  }
-
-  static Status ReadVocabSize(OpKernelContext* context, int64_t* vocab_size) {
-    const Tensor* table;
-    TF_LS_RETURN_IF_ERROR(context->input("table", &table));
-    TF_LS_RETURN_IF_ERROR(CheckRank(*table, 2, "table"));
-    *vocab_size = table->dim_size(0);
-    return Status();
-  }
-
-  void set_scale(float scale) { model_.embedding_scale = scale; }
-  const GenerationModel& model() const { return model_; }
-
- private:
-  Status ReadEnds(OpKernelContext* context, const LayerOptions& options,
-                  DeviceContext<Device>* device) {
-    const Tensor *table, *output;
-    OpInputList norm, bias;
-    TF_LS_RETURN_IF_ERROR(context->input("table", &table));
-    TF_LS_RETURN_IF_ERROR(context->input("output_weights", &output));
-    TF_LS_RETURN_IF_ERROR(context->input_list("norm", &norm));
-    TF_LS_RETURN_IF_ERROR(context->input_list("output_bias", &bias));
-    const int64_t vocab_size = table->dim_size(0), hidden = table->dim_size(1);
-    TF_LS_RETURN_IF_ERROR(CheckShape(*output, table->shape(), "output_weights"));
-    for (const Tensor& part : norm) TF_LS_RETURN_IF_ERROR(CheckShape(part, {hidden}, "norm"));
-    for (const Tensor& part : bias)
-      TF_LS_RETURN_IF_ERROR(CheckShape(part, {vocab_size}, "output_bias"));
-    model_.embeddings = device->Float(*table);
-    model_.norm = {};
-    if (norm.size() > 0) model_.norm = {device->Float(norm[0]), device->Float(norm[1])};
-    model_.epsilon = options.epsilon;
-    const bool tied = output->data() == table->data();
-    model_.output = {tied ? model_.embeddings : device->Float(*output),
-                     bias.size() > 0 ? device->Float(bias[0]) : nullptr, hidden, vocab_size};
-    pieces_.push_back({model_.output.weights, vocab_size, hidden, /*transposed=*/true});
-    return Status();
-  }
-
-  Status ReadPositions(OpKernelContext* context, bool sinusoids, int64_t max_length,
-                       DeviceContext<Device>* device, Arena* lasting) {
-    const int64_t hidden = model_.hidden_size();
-    OpInputList positions;
-    TF_LS_RETURN_IF_ERROR(context->input_list("positions", &positions));
-    model_.positions = nullptr;
-    if (positions.size() == 0) {
-      if (!sinusoids) return Status();
-      float* const signal = lasting->Allocate<float>(max_length * hidden);
-      SinusoidalPositions(device->device(), 0, max_length, hidden, signal);
-      model_.positions = signal;
-      return Status();
-    }
-    if (sinusoids) return InvalidArgument("positions are given, and sinusoids wanted too");
-    TF_LS_RETURN_IF_ERROR(CheckRank(positions[0], 2, "positions"));
-    TF_LS_RETURN_IF_ERROR(
-        CheckShape(positions[0], {positions[0].dim_size(0), hidden}, "positions"));
-    if (positions[0].dim_size(0) < max_length) {
-      return InvalidArgument("the table of positions must have at least ", max_length,
-                             " rows, as many tokens as hypotheses may have, got ",
-                             positions[0].dim_size(0));
-    }
-    model_.positions = device->Float(positions[0]);
-    return Status();
-  }
-
-  Status ReadLayers(OpKernelContext* context, const LayerOptions& options, int layers,
-                    DeviceContext<Device>* device) {
-    OpInputList weights;
-    TF_LS_RETURN_IF_ERROR(context->input_list("weights", &weights));
-    const int of_layer = WeightCount(options.memory_size > 0);
-    if (weights.size() != layers * of_layer) {
-      return InvalidArgument("expected ", of_layer, " weights of each of ", layers, " layers, got ",
-                             weights.size());
-    }
-    for (const Tensor& weight : weights) {
-      pointers_.push_back(device->Float(weight));
-      pieces_.push_back(PieceOf(pointers_.back(), weight));
-    }
-    for (int i = 0; i < layers; ++i) {
-      LayerOptions of_this = options;
-      of_this.hidden_size = model_.hidden_size();
-      TF_LS_RETURN_IF_ERROR(
-          CheckWeights(weights, i * of_layer, "layer " + std::to_string(i) + " ", &of_this));
-      model_.layers.push_back({of_this, pointers_.data() + i * of_layer});
-    }
-    return Status();
-  }
-
-  GenerationModel model_;
-  std::vector<const float*> pointers_;  // to the layers' weights
-  std::vector<WeightPiece> pieces_;
-};
+// `decoder`: a handle that LSPackDecoder has filled.
+REGISTER_OP("LSGeneratePacked")
+TF_LS_SEARCH_INPUTS.Input("memory: M")
+    .Input("decoder: resource") TF_LS_GENERATE_OUTPUTS.SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) {
+      int memories = 0;
+      DimensionHandle memory_size;
+      ShapeHandle scalar;
+      TF_LS_RETURN_IF_ERROR(CheckShapes(c, &memories, &memory_size));
+      return c->WithRank(c->input(kMemory + memories), 0, &scalar);
+    });
 
 // Writes what was found, padded.
 Status WriteResults(OpKernelContext* context, const std::vector<std::vector<Found>>& results,
@@ -335,43 +149,35 @@ Status WriteResults(OpKernelContext* context, const std::vector<std::vector<Foun
   return Status();
 }
 
+// Generates with a decoder, whose type is that of the activations.
 template <typename Device, typename TensorType>
-class GenerateOp : public DeviceKernel<Device> {
+class SearchOp : public DeviceKernel<Device> {
   using T = typename ComputeType<Device, TensorType>::type;
 
  public:
-  explicit GenerateOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
+  explicit SearchOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
     int memories = 0;
-    OP_REQUIRES_OK(construction, CheckLists(construction, &memories));
-    OP_REQUIRES_OK(construction, ReadLayerOptions(construction, &options_));
-    OP_REQUIRES_OK(construction, construction->GetAttr("num_layers", &layers_));
-    OP_REQUIRES_OK(construction, construction->GetAttr("scale", &scale_));
-    OP_REQUIRES_OK(construction, construction->GetAttr("sinusoids", &sinusoids_));
+    OP_REQUIRES_OK(construction, ReadMemories(construction, &memories));
   }
 
  protected:
-  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+  using Decoder = PackedDecoder<Device>;
+
+  // Null if there is none.
+  Status ReadMemory(OpKernelContext* context, const Tensor** memory) const {
     OpInputList memories;
-    int64_t vocab_size;
     TF_LS_RETURN_IF_ERROR(context->input_list("memory", &memories));
-    TF_LS_RETURN_IF_ERROR(ModelInputs<Device>::ReadVocabSize(context, &vocab_size));
-    const Tensor* const memory = memories.size() > 0 ? &memories[0] : nullptr;
-    GenerationInputs inputs;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, memory, vocab_size));
-    LayerOptions options = options_;
-    if (memory != nullptr) {
-      options.memory_size = memory->dim_size(2);
-      if (options.memory_size < 1) {
-        return InvalidArgument("memory must have columns, got ", memory->shape().DebugString());
-      }
-    }
-    // Caches and prepared weights are no scratch memory, of which the next run would ask for as
-    // much, however small it is.
+    *memory = memories.size() > 0 ? &memories[0] : nullptr;
+    return Status();
+  }
+
+  Status Search(OpKernelContext* context, DeviceContext<Device>* device, const Decoder& decoder,
+                const GenerationInputs& inputs, const Tensor* memory) const {
+    // Caches are no scratch memory, of which the next run would ask for as much, however small it
+    // is.
     TensorFlowArena lasting(context, 0), host(context, 0, PinnedMemory());
-    ModelInputs<Device> model;
-    TF_LS_RETURN_IF_ERROR(model.template Read<T>(context, options, layers_, sinusoids_,
-                                                 inputs.max_length(), device, &lasting));
-    model.set_scale(scale_);
+    GenerationModel model;
+    TF_LS_RETURN_IF_ERROR(decoder.ForLength(inputs.max_length(), device, &lasting, &model));
     GenerationMemory<T> source = {nullptr, 0, 0, nullptr};
     if (memory != nullptr) {
       source = {device->template Read<T>(*memory), memory->dim_size(0), memory->dim_size(1),
@@ -380,9 +186,8 @@ class GenerateOp : public DeviceKernel<Device> {
     tensorflow::CancellationManager* const manager = context->cancellation_manager();
     const auto cancelled = [manager] { return manager != nullptr && manager->IsCancelled(); };
     try {
-      const auto results =
-          Generate<Device, T>(device->device(), model.model(), source, inputs.sentences(),
-                              inputs.options(), {&lasting, &host}, cancelled);
+      const auto results = Generate<Device, T>(device->device(), model, source, inputs.sentences(),
+                                               inputs.options(), {&lasting, &host}, cancelled);
       return WriteResults(context, results, inputs, source.length);
     } catch (const Cancelled& error) {
       return tensorflow::errors::Cancelled(error.what());
@@ -390,46 +195,98 @@ class GenerateOp : public DeviceKernel<Device> {
       return InvalidArgument(error.what());
     }
   }
+};
+
+template <typename Device, typename TensorType>
+class GenerateOp : public SearchOp<Device, TensorType> {
+ public:
+  explicit GenerateOp(OpKernelConstruction* construction)
+      : SearchOp<Device, TensorType>(construction) {
+    OP_REQUIRES_OK(construction, attributes_.Read(construction));
+  }
+
+ protected:
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    const Tensor* memory;
+    int64_t vocab_size;
+    GenerationInputs inputs;
+    TF_LS_RETURN_IF_ERROR(this->ReadMemory(context, &memory));
+    TF_LS_RETURN_IF_ERROR(PackedDecoder<Device>::ReadVocabSize(context, &vocab_size));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, memory, vocab_size));
+    const int64_t memory_size = memory == nullptr ? 0 : memory->dim_size(2);
+    if (memory != nullptr && memory_size < 1) {
+      return InvalidArgument("memory must have columns, got ", memory->shape().DebugString());
+    }
+    PackedDecoder<Device> decoder;
+    TF_LS_RETURN_IF_ERROR(decoder.template Read<TensorType>(context, attributes_, memory_size,
+                                                            inputs.max_length(), device));
+    return this->Search(context, device, decoder, inputs, memory);
+  }
 
  private:
-  LayerOptions options_;
-  int layers_;
-  float scale_;
-  bool sinusoids_;
+  DecoderAttributes attributes_;
+};
+
+template <typename Device, typename TensorType>
+class GeneratePackedOp : public SearchOp<Device, TensorType> {
+ public:
+  using SearchOp<Device, TensorType>::SearchOp;
+
+ protected:
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    const Tensor* memory;
+    std::shared_ptr<const PackedDecoder<Device>> decoder;
+    GenerationInputs inputs;
+    TF_LS_RETURN_IF_ERROR(this->ReadMemory(context, &memory));
+    TF_LS_RETURN_IF_ERROR(FindDecoder(context, &decoder));
+    TF_LS_RETURN_IF_ERROR(CheckMemory(*decoder, memory));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, memory, decoder->vocab_size()));
+    return this->Search(context, device, *decoder, inputs, memory);
+  }
+
+ private:
+  static Status FindDecoder(OpKernelContext* context,
+                            std::shared_ptr<const PackedDecoder<Device>>* decoder) {
+    tensorflow::ResourceHandle handle;
+    tensorflow::core::RefCountPtr<PackedDecoderResource<Device>> resource;
+    TF_LS_RETURN_IF_ERROR(tensorflow::HandleFromInput(context, "decoder", &handle));
+    const Status found = tensorflow::LookupResource(context, handle, &resource);
+    if (!found.ok()) {
+      return InvalidArgument("the handle has no packed decoder: ", found.ToString());
+    }
+    *decoder = resource->Get();
+    if (*decoder == nullptr) {
+      return InvalidArgument("the handle has no packed decoder: LSPackDecoder did not fill it");
+    }
+    constexpr auto kType = tensorflow::DataTypeToEnum<TensorType>::value;
+    if ((*decoder)->type() == kType) return Status();
+    return InvalidArgument("the decoder was packed for ",
+                           tensorflow::DataTypeString((*decoder)->type()), ", not for ",
+                           tensorflow::DataTypeString(kType));
+  }
+
+  static Status CheckMemory(const PackedDecoder<Device>& decoder, const Tensor* memory) {
+    const int64_t size = decoder.memory_size();
+    if (memory == nullptr) {
+      if (size == 0) return Status();
+      return InvalidArgument("the decoder attends to a memory of ", size, " columns, got none");
+    }
+    if (size == 0) return InvalidArgument("the decoder attends to no memory, got one");
+    TF_LS_RETURN_IF_ERROR(CheckRank(*memory, 3, "memory"));
+    return CheckShape(*memory, {memory->dim_size(0), memory->dim_size(1), size}, "memory");
+  }
 };
 
 // (On the GPU results go to host memory: they have been there all the time.)
-TF_LS_REGISTER_FOR_FLOATS("LSGenerate", GenerateOp,
-                          .HostMemory("source_lengths")
-                              .HostMemory("start")
-                              .HostMemory("prefix")
-                              .HostMemory("prefix_lengths")
-                              .HostMemory("forbidden_tokens")
-                              .HostMemory("eos")
-                              .HostMemory("method")
-                              .HostMemory("beam_size")
-                              .HostMemory("num_hypotheses")
-                              .HostMemory("length_penalty")
-                              .HostMemory("length_penalty_alpha")
-                              .HostMemory("coverage_penalty")
-                              .HostMemory("diversity")
-                              .HostMemory("early_stopping")
-                              .HostMemory("patience")
-                              .HostMemory("repetition_penalty")
-                              .HostMemory("no_repeat_ngram_size")
-                              .HostMemory("min_length")
-                              .HostMemory("max_length")
-                              .HostMemory("max_extra_length")
-                              .HostMemory("temperature")
-                              .HostMemory("top_k")
-                              .HostMemory("top_p")
-                              .HostMemory("seed")
-                              .HostMemory("return_attention")
-                              .HostMemory("tokens")
-                              .HostMemory("lengths")
-                              .HostMemory("scores")
-                              .HostMemory("log_probs")
-                              .HostMemory("attention"))
+#define TF_LS_ON_HOST                           \
+  TF_LS_SEARCH_HOST_MEMORY.HostMemory("tokens") \
+      .HostMemory("lengths")                    \
+      .HostMemory("scores")                     \
+      .HostMemory("log_probs")                  \
+      .HostMemory("attention")
+
+TF_LS_REGISTER_FOR_FLOATS("LSGenerate", GenerateOp, TF_LS_ON_HOST)
+TF_LS_REGISTER_FOR_FLOATS("LSGeneratePacked", GeneratePackedOp, TF_LS_ON_HOST.HostMemory("decoder"))
 
 }  // namespace
 }  // namespace tf_ls

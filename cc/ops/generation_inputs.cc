@@ -12,6 +12,9 @@ namespace {
 using tensorflow::OpKernelContext;
 using tensorflow::Tensor;
 using tensorflow::errors::InvalidArgument;
+using tensorflow::shape_inference::DimensionHandle;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
 
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
 constexpr int64_t kNoLimit = std::numeric_limits<int64_t>::max();
@@ -87,6 +90,25 @@ Status ReadLengthPenalty(OpKernelContext* context, LengthPenalty* penalty) {
 }
 
 }  // namespace
+
+Status CheckSearchShapes(InferenceContext* c, bool has_memory, DimensionHandle* batch) {
+  constexpr int kSourceLengths = 0, kStart = 1, kPrefix = 2, kPrefixLengths = 3, kForbidden = 4;
+  ShapeHandle shape;
+  DimensionHandle ignored;
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kStart), 1, &shape));
+  *batch = c->Dim(shape, 0);
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kSourceLengths), 1, &shape));
+  TF_LS_RETURN_IF_ERROR(has_memory ? c->Merge(c->Dim(shape, 0), *batch, &ignored)
+                                   : c->WithValue(c->Dim(shape, 0), 0, &ignored));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kPrefix), 2, &shape));
+  TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(shape, 0), *batch, &ignored));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kPrefixLengths), 1, &shape));
+  TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(shape, 0), *batch, &ignored));
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kForbidden), 1, &shape));
+  for (int i = kForbidden + 1; i < kSearchInputs; ++i)
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(i), 0, &shape));
+  return Status();
+}
 
 Status GenerationInputs::Read(OpKernelContext* context, const Tensor* memory, int64_t vocab_size) {
   if (vocab_size < 1 || vocab_size > kMost) {

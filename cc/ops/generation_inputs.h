@@ -7,8 +7,69 @@
 #include "cc/decoding/generation_options.h"
 #include "cc/ops/checks.h"
 
-// What LSGenerate reads on the host: options, where sentences begin, how long their sources are.
+// What operations that generate read on the host: options, where sentences begin, how long their
+// sources are. (max_extra_length -1: none.) All of it stands in front of other inputs: TensorFlow
+// counts an empty list as one input where it looks for an int32 in host memory.
+#define TF_LS_SEARCH_INPUTS                  \
+  .Input("source_lengths: int64")            \
+      .Input("start: int64")                 \
+      .Input("prefix: int64")                \
+      .Input("prefix_lengths: int64")        \
+      .Input("forbidden_tokens: int64")      \
+      .Input("eos: int64")                   \
+      .Input("method: string")               \
+      .Input("beam_size: int64")             \
+      .Input("num_hypotheses: int64")        \
+      .Input("length_penalty: string")       \
+      .Input("length_penalty_alpha: double") \
+      .Input("coverage_penalty: double")     \
+      .Input("diversity: double")            \
+      .Input("early_stopping: bool")         \
+      .Input("patience: double")             \
+      .Input("repetition_penalty: double")   \
+      .Input("no_repeat_ngram_size: int64")  \
+      .Input("min_length: int64")            \
+      .Input("max_length: int64")            \
+      .Input("max_extra_length: int64")      \
+      .Input("temperature: double")          \
+      .Input("top_k: int64")                 \
+      .Input("top_p: double")                \
+      .Input("seed: int64")                  \
+      .Input("return_attention: bool")
+#define TF_LS_SEARCH_HOST_MEMORY          \
+  .HostMemory("source_lengths")           \
+      .HostMemory("start")                \
+      .HostMemory("prefix")               \
+      .HostMemory("prefix_lengths")       \
+      .HostMemory("forbidden_tokens")     \
+      .HostMemory("eos")                  \
+      .HostMemory("method")               \
+      .HostMemory("beam_size")            \
+      .HostMemory("num_hypotheses")       \
+      .HostMemory("length_penalty")       \
+      .HostMemory("length_penalty_alpha") \
+      .HostMemory("coverage_penalty")     \
+      .HostMemory("diversity")            \
+      .HostMemory("early_stopping")       \
+      .HostMemory("patience")             \
+      .HostMemory("repetition_penalty")   \
+      .HostMemory("no_repeat_ngram_size") \
+      .HostMemory("min_length")           \
+      .HostMemory("max_length")           \
+      .HostMemory("max_extra_length")     \
+      .HostMemory("temperature")          \
+      .HostMemory("top_k")                \
+      .HostMemory("top_p")                \
+      .HostMemory("seed")                 \
+      .HostMemory("return_attention")
+
 namespace tf_ls {
+
+constexpr int kSearchInputs = 25, kNumHypotheses = 8;  // how many; where that one is
+
+// The shape function's part. Returns the number of sentences.
+Status CheckSearchShapes(tensorflow::shape_inference::InferenceContext* context, bool has_memory,
+                         tensorflow::shape_inference::DimensionHandle* batch);
 
 class GenerationInputs {
  public:

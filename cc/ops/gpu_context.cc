@@ -33,10 +33,10 @@ DeviceContext<Gpu>::DeviceContext(tensorflow::OpKernelContext* context,
       gpu_{StreamOf(context), &arena_, tensorflow::tensor_float_32_execution_enabled(),
            &weight_casts_} {}
 
-const float* DeviceContext<Gpu>::Float(const Tensor& tensor) {
+const float* DeviceContext<Gpu>::Float(const Tensor& tensor, Arena* memory) {
   if (tensor.dtype() == tensorflow::DT_FLOAT) return static_cast<const float*>(tensor.data());
   const int64_t count = tensor.NumElements();
-  float* const wide = arena_.Allocate<float>(count);
+  float* const wide = (memory == nullptr ? &arena_ : memory)->Allocate<float>(count);
   if (tensor.dtype() == tensorflow::DT_HALF) {
     CastNumbers(gpu_, static_cast<const float16*>(tensor.data()), count, wide);
   } else {
@@ -66,44 +66,61 @@ void DeviceContext<Gpu>::Finish() {
 }
 
 template <typename T>
-size_t DeviceContext<Gpu>::PreparedBytes(const std::vector<WeightPiece>& weights,
-                                         WeightUse /*use*/) const {
+size_t DeviceContext<Gpu>::PreparedBytes(const std::vector<WeightPiece>& weights) const {
   if constexpr (std::is_same<T, float>::value) return 0;
   return PlaceCasts<T>(weights, nullptr, nullptr);
 }
-template size_t DeviceContext<Gpu>::PreparedBytes<float>(const std::vector<WeightPiece>&,
-                                                         WeightUse) const;
-template size_t DeviceContext<Gpu>::PreparedBytes<float16>(const std::vector<WeightPiece>&,
-                                                           WeightUse) const;
-template size_t DeviceContext<Gpu>::PreparedBytes<bfloat16>(const std::vector<WeightPiece>&,
-                                                            WeightUse) const;
 
 template <typename T>
-void DeviceContext<Gpu>::PrepareWeights(const std::vector<WeightPiece>& weights, void* memory,
-                                        WeightUse /*use*/) {
-  if constexpr (!std::is_same<T, float>::value) {
-    CastWeights<T>(gpu_, weights, memory);
-    UsePrepared<T>(weights, memory);
-  }
+void DeviceContext<Gpu>::PrepareWeights(const std::vector<WeightPiece>& weights, void* memory) {
+  if constexpr (!std::is_same<T, float>::value) CastWeights<T>(gpu_, weights, memory);
+  UsePrepared<T>(weights, memory);
 }
-template void DeviceContext<Gpu>::PrepareWeights<float>(const std::vector<WeightPiece>&, void*,
-                                                        WeightUse);
-template void DeviceContext<Gpu>::PrepareWeights<float16>(const std::vector<WeightPiece>&, void*,
-                                                          WeightUse);
-template void DeviceContext<Gpu>::PrepareWeights<bfloat16>(const std::vector<WeightPiece>&, void*,
-                                                           WeightUse);
 
 template <typename T>
-void DeviceContext<Gpu>::UsePrepared(const std::vector<WeightPiece>& weights, const void* memory,
-                                     WeightUse /*use*/) {
+void DeviceContext<Gpu>::UsePrepared(const std::vector<WeightPiece>& weights, const void* memory) {
   if constexpr (!std::is_same<T, float>::value) PlaceCasts<T>(weights, memory, &weight_casts_);
 }
-template void DeviceContext<Gpu>::UsePrepared<float>(const std::vector<WeightPiece>&, const void*,
-                                                     WeightUse);
-template void DeviceContext<Gpu>::UsePrepared<float16>(const std::vector<WeightPiece>&, const void*,
-                                                       WeightUse);
+
+template <typename T>
+bool DeviceContext<Gpu>::PreparesFrom(tensorflow::DataType type) {
+  if constexpr (std::is_same<T, float16>::value) return type == tensorflow::DT_HALF;
+  if constexpr (std::is_same<T, bfloat16>::value) return type == tensorflow::DT_BFLOAT16;
+  return false;
+}
+
+template <typename T>
+WeightCasts DeviceContext<Gpu>::PrepareLoop(const std::vector<WeightPiece>& weights,
+                                            Arena* memory) const {
+  WeightCasts casts;
+  if constexpr (!std::is_same<T, float>::value) {
+    void* const place = memory->Allocate<unsigned char>(PreparedBytes<T>(weights));
+    CastWeights<T>(gpu_, weights, place);
+    PlaceCasts<T>(weights, place, &casts);
+  }
+  return casts;
+}
+
+template size_t DeviceContext<Gpu>::PreparedBytes<float>(const std::vector<WeightPiece>&) const;
+template void DeviceContext<Gpu>::PrepareWeights<float>(const std::vector<WeightPiece>&, void*);
+template void DeviceContext<Gpu>::UsePrepared<float>(const std::vector<WeightPiece>&, const void*);
+template bool DeviceContext<Gpu>::PreparesFrom<float>(tensorflow::DataType);
+template WeightCasts DeviceContext<Gpu>::PrepareLoop<float>(const std::vector<WeightPiece>&,
+                                                            Arena*) const;
+template size_t DeviceContext<Gpu>::PreparedBytes<float16>(const std::vector<WeightPiece>&) const;
+template void DeviceContext<Gpu>::PrepareWeights<float16>(const std::vector<WeightPiece>&, void*);
+template void DeviceContext<Gpu>::UsePrepared<float16>(const std::vector<WeightPiece>&,
+                                                       const void*);
+template bool DeviceContext<Gpu>::PreparesFrom<float16>(tensorflow::DataType);
+template WeightCasts DeviceContext<Gpu>::PrepareLoop<float16>(const std::vector<WeightPiece>&,
+                                                              Arena*) const;
+template size_t DeviceContext<Gpu>::PreparedBytes<bfloat16>(const std::vector<WeightPiece>&) const;
+template void DeviceContext<Gpu>::PrepareWeights<bfloat16>(const std::vector<WeightPiece>&, void*);
 template void DeviceContext<Gpu>::UsePrepared<bfloat16>(const std::vector<WeightPiece>&,
-                                                        const void*, WeightUse);
+                                                        const void*);
+template bool DeviceContext<Gpu>::PreparesFrom<bfloat16>(tensorflow::DataType);
+template WeightCasts DeviceContext<Gpu>::PrepareLoop<bfloat16>(const std::vector<WeightPiece>&,
+                                                               Arena*) const;
 
 // In one copy. From memory that is not pinned, which the driver reads before it returns: TensorFlow
 // may reuse a tensor's memory as soon as the operation ends.

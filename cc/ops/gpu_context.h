@@ -23,7 +23,7 @@ class DeviceContext<Gpu> {
   const Gpu& device() const { return gpu_; }
   size_t scratch_bytes() const { return arena_.most(); }
 
-  const float* Float(const tensorflow::Tensor& tensor);
+  const float* Float(const tensorflow::Tensor& tensor, Arena* memory = nullptr);
   template <typename T>
   const T* Read(const tensorflow::Tensor& tensor) {
     return static_cast<const T*>(tensor.data());
@@ -35,14 +35,19 @@ class DeviceContext<Gpu> {
   void Finish();
 
   template <typename T>
-  size_t PreparedBytes(const std::vector<WeightPiece>& weights,
-                       WeightUse use = WeightUse::kPass) const;
+  size_t PreparedBytes(const std::vector<WeightPiece>& weights) const;
   template <typename T>
-  void PrepareWeights(const std::vector<WeightPiece>& weights, void* memory,
-                      WeightUse use = WeightUse::kPass);
+  void PrepareWeights(const std::vector<WeightPiece>& weights, void* memory);
   template <typename T>
-  void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory,
-                   WeightUse use = WeightUse::kPass);
+  void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory);
+
+  using LoopWeights = WeightCasts;
+  template <typename T>
+  static bool PreparesFrom(tensorflow::DataType type);
+  template <typename T>
+  LoopWeights PrepareLoop(const std::vector<WeightPiece>& weights, Arena* memory) const;
+  void Use(const LoopWeights& weights) { weight_casts_ = weights; }
+
   void Bring(std::initializer_list<HostNumbers> numbers);
   void Copy(const void* from, size_t bytes, void* to);
   void Clear(void* to, size_t bytes);

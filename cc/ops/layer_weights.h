@@ -8,10 +8,10 @@
 
 namespace tf_ls {
 
-// A layer's weight, a matrix or a vector, by its float32 numbers and the tensor they are of.
-inline WeightPiece PieceOf(const float* data, const tensorflow::Tensor& weight) {
-  if (weight.dims() == 2) return {data, weight.dim_size(0), weight.dim_size(1)};
-  return {data, 1, weight.NumElements()};
+// A weight, a matrix or a vector, by its numbers and the tensor they are of.
+inline WeightPiece PieceOf(const AnyNumbers& numbers, const tensorflow::Tensor& weight) {
+  if (weight.dims() == 2) return {numbers, weight.dim_size(0), weight.dim_size(1)};
+  return {numbers, 1, weight.NumElements()};
 }
 
 // The input list "weights" of an operation as float32.

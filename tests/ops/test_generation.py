@@ -1,14 +1,24 @@
 """ops.generate against the float64 reference search, on small random decoders."""
 
 import dataclasses
-import functools
 import threading
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from bad_input import BadInput
-from found_hypotheses import found_of, perturbed
+from found_hypotheses import found_of
+from generation_problem import (
+    EOS,
+    HIDDEN,
+    MEMORY,
+    VOCABULARY,
+    Problem,
+    as_tensors,
+    options_of,
+    problem_of,
+    without_prefix,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from search_options import BAD_OPTIONS, random_options
@@ -16,123 +26,9 @@ from tensorflow.python.eager import cancellation
 
 from tf_ls import ops
 from tf_ls.ops.search_options import METHODS
-from tf_ls.testing import reference
-from tf_ls.testing.reference_decoder import decoder_model
-from tf_ls.testing.reference_search import Options, sampling_probs, score, search
+from tf_ls.testing.reference_search import sampling_probs, score
 
-HIDDEN, FILTER, HEADS, MEMORY, VOCABULARY = 12, 20, 3, 10, 11
-START, EOS = 7, 2
-
-
-# Problems ----------------------------------------------------------------------------------------
-
-
-class Problem:
-    """A random decoder and sentences for it."""
-
-    def __init__(self, seed=0, lengths=(5, 3, 8), *, vocabulary=VOCABULARY, layers=2, **structure):
-        rng = np.random.default_rng(seed)
-        memory_size = None if lengths is None else MEMORY
-        weights = [
-            reference.decoder_weights(rng, HIDDEN, FILTER, memory_size) for _ in range(layers)
-        ]
-        bias = 0.3 * rng.normal(size=vocabulary)
-        bias[EOS] += 0.7
-        given_structure = {
-            "scale": 2.0,
-            "positions": "sinusoids",
-            "norm": (1.0 + 0.1 * rng.normal(size=HIDDEN), 0.1 * rng.normal(size=HIDDEN)),
-            "output_weights": 0.7 * rng.normal(size=(vocabulary, HIDDEN)),
-            "output_bias": bias,
-            **structure,
-        }
-        self.decoder = _as_float32(
-            ops.Decoder(
-                layers=weights,
-                table=rng.normal(size=(vocabulary, HIDDEN)),
-                num_heads=HEADS,
-                **given_structure,
-            )
-        )
-        self.lengths = lengths
-        self.batch = 3 if lengths is None else len(lengths)
-        if lengths is not None:
-            longest = max(lengths, default=0)
-            self.memory = rng.normal(size=(self.batch, longest, MEMORY)).astype(np.float32)
-        self.starts = [START] + [int(i) for i in rng.integers(0, vocabulary, self.batch)]
-        self.starts = self.starts[: self.batch]
-
-    @functools.cached_property
-    def models(self):
-        return [
-            decoder_model(self.decoder, self.memory_of(i), self.starts[i])
-            for i in range(self.batch)
-        ]
-
-    def memory_of(self, i):
-        return None if self.lengths is None else self.memory[i, : self.lengths[i]]
-
-    def source_length(self, i):
-        return None if self.lengths is None else self.lengths[i]
-
-    def generate(self, options, prefixes=None, dtype="float32", sentences=None, padding=0, **more):
-        """Calls the operation for the sentences of these numbers, all unless given."""
-        chosen = list(range(self.batch)) if sentences is None else sentences
-        memory = lengths = None
-        if self.lengths is not None:
-            memory = np.pad(self.memory[chosen], [(0, 0), (0, padding), (0, 0)])
-            memory[:, memory.shape[1] - padding :] = np.nan  # which nobody must look at
-            memory = tf.constant(memory, dtype)
-            lengths = [self.lengths[i] for i in chosen]
-        if prefixes is not None:
-            more["prefix"] = tf.ragged.constant([prefixes[i] for i in chosen], dtype=tf.int64)
-        return ops.generate(
-            _as_tensors(self.decoder),
-            memory,
-            lengths if lengths is None else tf.constant(lengths, tf.int64),
-            tf.constant([self.starts[i] for i in chosen], tf.int64),
-            _without_prefix(options),
-            dtype=dtype,
-            **more,
-        )
-
-    def expected(self, options, prefixes=None, noise=None):
-        """Returns the reference's hypotheses of each sentence; noise is added to the logits."""
-        found = []
-        for i, model in enumerate(self.models):
-            own = options
-            if noise is not None:
-                model = perturbed(model, noise, i)
-            if prefixes is not None:
-                own = Options(**{**vars(options), "prefix": tuple(prefixes[i])})
-            found.append(search(model, own, self.source_length(i), row=i))
-        return found
-
-
-def _as_float32(decoder):
-    def convert(value):
-        if isinstance(value, (list, tuple)):
-            return [convert(part) for part in value]
-        return value.astype(np.float32) if isinstance(value, np.ndarray) else value
-
-    fields = dataclasses.fields(decoder)
-    return ops.Decoder(**{field.name: convert(getattr(decoder, field.name)) for field in fields})
-
-
-def _as_tensors(decoder, dtype=tf.float32):
-    def convert(value):
-        if isinstance(value, (list, tuple)):
-            return [convert(part) for part in value]
-        return tf.constant(value, dtype) if isinstance(value, np.ndarray) else value
-
-    fields = dataclasses.fields(decoder)
-    return ops.Decoder(**{field.name: convert(getattr(decoder, field.name)) for field in fields})
-
-
-def _without_prefix(options):
-    values = dict(vars(options))
-    values.pop("prefix", None)
-    return ops.SearchOptions(**values)
+# Comparison ---------------------------------------------------------------------------------------
 
 
 def check(problem, options, prefixes=None, *, return_attention=False):
@@ -175,18 +71,9 @@ def check_tie(problem, options, prefixes, sentence, found):
     assert found in explained
 
 
-@functools.cache
-def problem_of(seed=0, **arguments):
-    return Problem(seed, **arguments)
-
-
 # Against the reference ---------------------------------------------------------------------------
 
 SEARCHES = ("greedy", "beam_search", "diverse_beam_search")
-
-
-def options_of(method, **more):
-    return Options(eos=EOS, method=method, **{"max_length": 9, **more})
 
 
 @pytest.mark.parametrize("method", SEARCHES)
@@ -493,11 +380,11 @@ def test_half_precision_is_close(dtype):
         options = options_of("greedy")
         exact = problem.generate(options)
         with_half = ops.generate(
-            _as_tensors(problem.decoder, weights_dtype),
+            as_tensors(problem.decoder, weights_dtype),
             tf.constant(problem.memory, dtype),
             tf.constant(problem.lengths, tf.int64),
             tf.constant(problem.starts, tf.int64),
-            _without_prefix(options),
+            without_prefix(options),
         )
         same = [a == b for a, b in zip(found_of(exact), found_of(with_half))]
         assert sum(same) >= 5
@@ -508,7 +395,7 @@ def test_half_precision_is_close(dtype):
 
 def test_variables_and_no_gradient():
     problem = problem_of()
-    decoder = _as_tensors(problem.decoder)
+    decoder = as_tensors(problem.decoder)
     table = tf.Variable(decoder.table)
     with tf.GradientTape() as tape:
         generated = ops.generate(
@@ -516,7 +403,7 @@ def test_variables_and_no_gradient():
             tf.constant(problem.memory),
             tf.constant(problem.lengths),
             tf.constant(problem.starts),
-            _without_prefix(options_of("greedy")),
+            without_prefix(options_of("greedy")),
         )
     assert tape.gradient(generated.scores, table) is None
 
@@ -558,7 +445,7 @@ def bad_call(match=None, *, decoder=None, error=BadInput, **changed):
         "options": ops.SearchOptions(eos=EOS, max_length=9),
         **changed,
     }
-    changed_decoder = dataclasses.replace(_as_tensors(problem.decoder), **(decoder or {}))
+    changed_decoder = dataclasses.replace(as_tensors(problem.decoder), **(decoder or {}))
     with pytest.raises(error, match=match):
         ops.generate(changed_decoder, **arguments)
 
@@ -592,7 +479,7 @@ def test_bad_shapes():
     bad_call(decoder={"table": tf.zeros([VOCABULARY])})
     bad_call("must have at least 9 rows", decoder={"positions": tf.zeros([8, HIDDEN])})
     bad_call(decoder={"positions": tf.zeros([9, HIDDEN + 1])})
-    layers = _as_tensors(problem_of().decoder).layers
+    layers = as_tensors(problem_of().decoder).layers
     bad_call(decoder={"layers": [layers[0], layers[1][:-1]]})
     bad_call(decoder={"layers": [layers[0], [tf.zeros([3])] * 20]})
     bad_call("heads", decoder={"num_heads": 5})
@@ -625,7 +512,7 @@ def test_cancellation():
     """A call that would take an hour ends at once."""
     problem = problem_of()
     manager = cancellation.CancellationManager()
-    options = _without_prefix(
+    options = without_prefix(
         options_of(
             "beam_search", forbidden_tokens=(EOS,), max_length=100_000, max_extra_length=None
         )
@@ -634,7 +521,7 @@ def test_cancellation():
     @tf.function
     def generate(memory):  # an argument: what is made of constants alone is computed beforehand
         return ops.generate(
-            _as_tensors(problem.decoder),
+            as_tensors(problem.decoder),
             memory,
             tf.constant(problem.lengths),
             tf.constant(problem.starts),

@@ -42,6 +42,11 @@ class GenerationModule(tf.Module):
         self._is_portable = is_portable
         copies: dict[int, tf.Variable] = {}
         weights = _copied(model.weights, self._dtype, copies)
+        self._target_vocabulary = weights.decoder.table.shape[0]
+        if not is_portable:
+            # Packed again where it is loaded.
+            self._decoder = ops.PackedDecoder(weights.decoder, self._dtype)
+            weights = dataclasses.replace(weights, decoder=self._decoder)
         self.model = dataclasses.replace(model, weights=weights)
         # tf.Module does not look into the weights' own classes for what to save.
         self._weights = list(copies.values())
@@ -83,10 +88,9 @@ class GenerationModule(tf.Module):
     def properties(self) -> Tensors:
         """What somebody who calls `generate` has to know of the model."""
         weights = self.model.weights
-        vocabularies = (weights.encoder.table.shape[0], weights.decoder.table.shape[0])
         numbers = {
-            "source_vocabulary": vocabularies[0],
-            "target_vocabulary": vocabularies[1],
+            "source_vocabulary": weights.encoder.table.shape[0],
+            "target_vocabulary": self._target_vocabulary,
             "padding_id": self.model.padding_id,
             "start": self.model.start,
             "eos": self.model.options.eos,

@@ -99,7 +99,7 @@ class EncoderDecoder:
     """An encoder and a decoder that attends to it."""
 
     encoder: Encoder
-    decoder: ops.Decoder
+    decoder: ops.Decoder | ops.PackedDecoder
 
     def generate(
         self,

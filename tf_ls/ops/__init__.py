@@ -6,14 +6,16 @@ or with it (`dense_layout`). The Keras layers of `tf_ls.layers` are built on the
 
 from tf_ls.ops.adam import AdamResult, adam
 from tf_ls.ops.cross_entropy import CrossEntropy, cross_entropy, projected_cross_entropy
+from tf_ls.ops.decoder import Decoder
 from tf_ls.ops.decoder_layer import decoder_layer
 from tf_ls.ops.decoder_layer_step import decoder_layer_step
 from tf_ls.ops.dropout import dropout, random_seed
 from tf_ls.ops.embedding import SINUSOIDS, embedding
 from tf_ls.ops.encoder_layer import encoder_layer
-from tf_ls.ops.generation import Decoder, Generated, generate
+from tf_ls.ops.generation import Generated, generate
 from tf_ls.ops.layer_norm import layer_norm
 from tf_ls.ops.output_projection import output_projection
+from tf_ls.ops.packed_decoder import PackedDecoder
 from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
 from tf_ls.ops.search_options import SearchOptions
 from tf_ls.ops.sentencepiece import EncodedSentences, SentencePiece
@@ -25,6 +27,7 @@ __all__ = [
     "Decoder",
     "EncodedSentences",
     "Generated",
+    "PackedDecoder",
     "RowLayout",
     "SearchOptions",
     "SentencePiece",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from tf_ls.library import library
-from tf_ls.ops.embedding import SINUSOIDS
+from tf_ls.ops.decoder import Decoder, decoder_inputs
 from tf_ls.ops.host import int64, on_host
-from tf_ls.ops.layer_attributes import check_layer
+from tf_ls.ops.packed_decoder import PackedDecoder
 from tf_ls.ops.search_options import SearchOptions
 
 _NO_EXTRA_LENGTH = -1
@@ -32,43 +31,6 @@ _DTYPES = {
     "top_k": tf.int64,
     "seed": tf.int64,
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Decoder:
-    """The weights and the structure of a decoder, with what is in front of it and behind it.
-
-    Weights are tensors or variables of one dtype, float32, float16 or bfloat16.
-    """
-
-    layers: Sequence[Sequence[tf.Tensor]]
-    """The weights of each layer, as for `decoder_layer`."""
-
-    table: tf.Tensor
-    """[V, H], the embedding of tokens."""
-
-    num_heads: int
-    """As pre_norm, activation and epsilon: as for `decoder_layer`, the same for all layers."""
-
-    scale: float = 1.0
-    """What the table's numbers are multiplied by."""
-
-    positions: tf.Tensor | str | None = None
-    """As for `embedding`: "sinusoids", or a table [P, H] with as many rows as hypotheses may become
-    long (see `SearchOptions.max_extra_length`)."""
-
-    norm: tuple[tf.Tensor, tf.Tensor] | None = None
-    """gamma and beta [H] of a layer norm behind the last layer."""
-
-    output_weights: tf.Tensor | None = None
-    """[V, H], what logits are made by; None: `table`."""
-
-    output_bias: tf.Tensor | None = None
-    """[V]."""
-
-    pre_norm: bool = True
-    activation: str = "relu"
-    epsilon: float = 1e-6
 
 
 class Generated(NamedTuple):
@@ -93,7 +55,7 @@ class Generated(NamedTuple):
 
 
 def generate(
-    decoder: Decoder,
+    decoder: Decoder | PackedDecoder,
     memory: tf.Tensor | None,
     source_lengths: tf.Tensor | None,
     start: tf.Tensor,
@@ -108,7 +70,8 @@ def generate(
 
     What comes for a sentence depends neither on the other sentences nor on padding, but for the
     rounding of products. Layers compute in the memory's dtype; logits, and what is made of them,
-    are float32. Weights are cast and laid out for products once a call.
+    are float32. The weights of a Decoder are read, cast and laid out for products in each call,
+    those of a PackedDecoder were when it was packed.
 
     Args:
         decoder: the model.
@@ -122,7 +85,8 @@ def generate(
             integers [B, P], or ragged.
         prefix_lengths: integers [B], how many tokens of the prefix there are; None: all P.
         return_attention: whether to return attention; a Python value or a tensor.
-        dtype: what layers compute in, without a memory; None: the table's dtype.
+        dtype: what layers compute in, without a memory; None: the table's dtype. Of no effect for a
+            PackedDecoder, which has its own.
 
     Returns:
         The hypotheses, best first; samples in the order drawn. They have no gradient.
@@ -130,20 +94,14 @@ def generate(
     Raises:
         tf.errors.InvalidArgumentError: shapes that do not fit each other, tokens that are not in
             the vocabulary, tensors of options that are out of their range, a table of positions
-            that is too short, logits that are NaN or infinite.
+            that is too short, logits that are NaN or infinite, a memory of another dtype than the
+            PackedDecoder's.
         tf.errors.CancelledError: the call was cancelled.
         ValueError: the same, where it is known when a graph is built; a memory without lengths.
         TypeError: tokens or lengths that are no integers.
     """
     if (memory is None) != (source_lengths is None):
         raise ValueError("memory and source_lengths must be given together, or none of them")
-    if not decoder.layers:
-        raise ValueError("decoder.layers must have at least one layer, got none")
-    sinusoids = isinstance(decoder.positions, str)
-    if sinusoids and decoder.positions != SINUSOIDS:
-        raise ValueError(
-            f'decoder.positions must be "{SINUSOIDS}", a tensor or None, got "{decoder.positions}"'
-        )
     with on_host():
         start = int64(start, "start")
         prefix, prefix_lengths = _prefix(prefix, prefix_lengths, start)
@@ -158,30 +116,22 @@ def generate(
             "return_attention": tf.convert_to_tensor(return_attention, tf.bool),
             **scalars,
         }
-    output_weights = decoder.table if decoder.output_weights is None else decoder.output_weights
-    return Generated(
-        *library.ops.ls_generate(
-            **host,
-            memory=[] if memory is None else [memory],
-            table=decoder.table,
-            positions=[] if decoder.positions is None or sinusoids else [decoder.positions],
-            norm=[] if decoder.norm is None else list(decoder.norm),
-            output_weights=output_weights,
-            output_bias=[] if decoder.output_bias is None else [decoder.output_bias],
-            weights=[weight for layer in decoder.layers for weight in layer],
-            num_layers=len(decoder.layers),
-            num_heads=decoder.num_heads,
-            pre_norm=decoder.pre_norm,
-            activation=check_layer(decoder.layers[0], decoder.num_heads, decoder.activation),
-            epsilon=decoder.epsilon,
-            scale=decoder.scale,
-            sinusoids=sinusoids,
-            T=memory.dtype if memory is not None else tf.as_dtype(dtype or decoder.table.dtype),
+    memories = [] if memory is None else [memory]
+    if isinstance(decoder, PackedDecoder):
+        dtype = decoder.dtype if memory is None else memory.dtype
+        return Generated(
+            *library.ops.ls_generate_packed(
+                **host, memory=memories, decoder=decoder.resource_handle, T=dtype
+            )
         )
+    dtype = tf.as_dtype(dtype or decoder.table.dtype) if memory is None else memory.dtype
+    return Generated(
+        *library.ops.ls_generate(**host, memory=memories, T=dtype, **decoder_inputs(decoder))
     )
 
 
 tf.no_gradient("LSGenerate")
+tf.no_gradient("LSGeneratePacked")
 
 
 def option_tensors(options: SearchOptions) -> dict[str, tf.Tensor]:

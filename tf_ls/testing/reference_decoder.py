@@ -9,7 +9,7 @@ from typing import Optional
 
 import numpy as np
 
-from tf_ls.ops.generation import Decoder
+from tf_ls.ops.decoder import Decoder
 from tf_ls.testing import reference
 from tf_ls.testing.reference_search import Array, Model, Tokens
 
