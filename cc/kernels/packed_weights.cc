@@ -22,8 +22,8 @@ using DataType = dnnl::memory::data_type;
 constexpr int64_t kColumnUnit = 64;
 // Numbers of a slice: as few as are worth a task of their own.
 constexpr int64_t kSliceNumbers = 1 << 16;
-// Bytes of a weight that a core reads in a cycle, from memory.
-constexpr int64_t kBytesPerCycle = 2;
+// Bytes of a weight that a core reads in a cycle: 6 from memory, 27 from its caches.
+constexpr int64_t kBytesPerCycle = 8;
 
 int64_t SliceColumns(int64_t inputs) {
   const int64_t columns = kSliceNumbers / std::max<int64_t>(1, inputs) / kColumnUnit * kColumnUnit;

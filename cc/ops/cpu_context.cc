@@ -1,6 +1,10 @@
 #include "cc/ops/cpu_context.h"
 
+#include <algorithm>
 #include <cstring>
+#include <memory>
+
+#include "cc/core/shared_work.h"
 
 namespace tf_ls {
 namespace {
@@ -21,7 +25,27 @@ const float* Widened(const Cpu& cpu, const Tensor& tensor, Arena* memory) {
   return wide;
 }
 
+// Cycles that are worth waking another thread for, and those of a piece of work.
+constexpr int64_t kWorthSharing = 1 << 16;
+constexpr int64_t kPieceCycles = 1 << 14;
+// Of each thread's work, so that one that comes late gets less.
+constexpr int64_t kPieces = 4;
+
 }  // namespace
+
+void TensorFlowThreads::Share(int64_t total, int64_t cost,
+                              const std::function<void(int64_t, int64_t)>& work) {
+  if (total <= 0) return;
+  const int64_t threads = std::min<int64_t>(workers_->NumThreads(), total);
+  if (threads <= 1 || total * cost < kWorthSharing) return work(0, total);
+  const int64_t least = kPieceCycles / std::max<int64_t>(1, cost);
+  const int64_t piece = std::max<int64_t>({1, least, total / (threads * kPieces)});
+  const auto shared = std::make_shared<SharedWork>(total, piece, work);
+  const int64_t pieces = (total + piece - 1) / piece;
+  for (int64_t i = 1; i < std::min(threads, pieces); ++i)
+    workers_->Schedule([shared] { shared->Help(); });
+  shared->Finish();
+}
 
 const float* DeviceContext<Cpu>::Float(const Tensor& tensor, Arena* memory) {
   if (memory == nullptr) memory = &arena_;

@@ -14,7 +14,8 @@
 
 namespace tf_ls {
 
-// TensorFlow's intra-op threads.
+// TensorFlow's intra-op threads. (Not by their own ParallelFor, which waits for all threads that it
+// has woken, and expects that to take as long as 100,000 cycles of work.)
 class TensorFlowThreads : public Threads {
  public:
   explicit TensorFlowThreads(tensorflow::OpKernelContext* context)
@@ -22,9 +23,7 @@ class TensorFlowThreads : public Threads {
 
  protected:
   void Share(int64_t total, int64_t cost,
-             const std::function<void(int64_t, int64_t)>& work) override {
-    workers_->ParallelFor(total, cost, work);
-  }
+             const std::function<void(int64_t, int64_t)>& work) override;
 
  private:
   tensorflow::thread::ThreadPool* const workers_;
