@@ -5,7 +5,9 @@
 A cell's name says model, sentences and beam size. Sources of 32 words without padding, 64 words
 generated for each, EOS forbidden till the end, from random weights that are the same for all:
 CTranslate2 gets them converted. Through NeurST's own search layer, which tf_ls takes over by
-itself. On a GPU NeurST and CTranslate2 compute in float16.
+itself, and which reads the model's variables in each call; tf_ls-saved_model is the same model
+exported, whose weights are prepared when it is loaded, as CTranslate2's are. On a GPU all compute
+in float16.
 
 A process for each contender and model; they take turns, `--rounds` times, and a cell's figures are
 the median of its rounds. Tokens are those of the hypotheses that are returned. The first token's
@@ -49,7 +51,9 @@ MODELS = {
     "big": Model("transformer_big", 32000, 16),
     "tiny": Model("transformer_32_1e_1d_2h", 200, 2),
 }
-CONTENDERS = ("stock", "ctranslate2", "tf_ls", "tf_ls-bfloat16")
+SAVED_MODEL = "tf_ls-saved_model"
+CONTENDERS = ("stock", "ctranslate2", "tf_ls", "tf_ls-bfloat16", SAVED_MODEL)
+CONTENDERS += (f"{SAVED_MODEL}-bfloat16",)
 CPU_CELLS = [f"{m}-{n}x{beam}" for m in ("demo", "base") for n in (1, 8, 32) for beam in (1, 4)]
 GPU_CELLS = [f"{m}-{n}x4" for m in ("base", "big") for n in (1, 8, 32, 128)]
 
@@ -119,12 +123,11 @@ def measure_model(model: str, folder: Path, args: argparse.Namespace):
     """Yields a result for each cell of a model and each contender."""
     workers = {}
     try:
-        if "ctranslate2" in args.contenders:
-            writer = start_worker("stock", model, folder, args)
-            written = writer.ask("convert")
-            writer.close()
-            if "error" in written:
-                sys.exit(f"no model for CTranslate2: {written['error']}")
+        for contender in args.contenders:
+            if contender == "ctranslate2":
+                write("stock", contender, model, folder, args)
+            elif contender.startswith(SAVED_MODEL):
+                write("tf_ls", contender, model, folder, args)
         for contender in args.contenders:
             workers[contender] = start_worker(contender, model, folder, args)
         for cell in args.cells:
@@ -143,6 +146,15 @@ def measure_model(model: str, folder: Path, args: argparse.Namespace):
     finally:
         for worker in workers.values():
             worker.close()
+
+
+def write(writer: str, contender: str, model: str, folder: Path, args: argparse.Namespace) -> None:
+    """Has one contender's process write the model of another."""
+    worker = start_worker(writer, model, folder, args)
+    written = worker.ask("write", contender)
+    worker.close()
+    if "error" in written:
+        sys.exit(f"no model for {contender}: {written['error']}")
 
 
 def start_worker(contender: str, model: str, folder: Path, args: argparse.Namespace) -> Worker:
@@ -216,12 +228,17 @@ def report(results: list[dict[str, Any]]) -> int:
 def work(contender: str, args: argparse.Namespace) -> None:
     def start() -> Callable[[list[str]], dict[str, Any]]:
         model = MODELS[parse_cell(args.cells[0]).model]
-        kind = CTranslate2Contender if contender == "ctranslate2" else NeurSTContender
+        kind = NeurSTContender
+        if contender == "ctranslate2":
+            kind = CTranslate2Contender
+        elif contender.startswith(SAVED_MODEL):
+            kind = SavedModelContender
         searcher = kind(contender, model, args)
 
         def respond(words: list[str]) -> dict[str, Any]:
-            if words[0] == "convert":
-                return convert(searcher, model, args.folder)
+            if words[0] == "write":
+                searcher.write(words[1])
+                return {}
             cell = parse_cell(words[1])
             generator = np.random.default_rng(cell.sentences)
             shape = (cell.sentences, SOURCE_LENGTH)
@@ -233,13 +250,6 @@ def work(contender: str, args: argparse.Namespace) -> None:
         return respond
 
     answer_lines(start)
-
-
-def convert(searcher: NeurSTContender, model: Model, folder: Path) -> dict[str, Any]:
-    import ctranslate2_model
-
-    ctranslate2_model.convert(searcher.search.weights(), model.num_heads, folder / "ctranslate2")
-    return {}
 
 
 def measure(searcher: Any, source: np.ndarray, cell: Cell) -> dict[str, Any]:
@@ -267,20 +277,37 @@ def peak_of_process() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-class NeurSTContender:
-    """NeurST, stock or on tf_ls, as TF_LS_DISABLE says."""
+class TensorFlowContender:
+    """What contenders on TensorFlow have in common."""
 
-    def __init__(self, contender: str, model: Model, args: argparse.Namespace):
-        import neurst_search
-
-        self._tf = tf = neurst_search.tf
-        self._fused = contender.startswith("tf_ls")
+    def __init__(self, tf: Any, args: argparse.Namespace):
+        self._tf = tf
         self._on_gpu = args.device == "gpu"
         if not self._on_gpu:
             tf.config.set_visible_devices([], "GPU")
         elif not tf.config.list_physical_devices("GPU"):
             raise RuntimeError("TensorFlow sees no GPU")
         self.software = f"TensorFlow {tf.__version__}"
+
+    def check(self, cell: Cell) -> None:
+        """There is but one way."""
+
+    def peak_bytes(self) -> int:
+        if not self._on_gpu:
+            return peak_of_process()
+        return self._tf.config.experimental.get_memory_info("GPU:0")["peak"]
+
+
+class NeurSTContender(TensorFlowContender):
+    """NeurST, stock or on tf_ls, as TF_LS_DISABLE says."""
+
+    def __init__(self, contender: str, model: Model, args: argparse.Namespace):
+        import neurst_search
+
+        super().__init__(neurst_search.tf, args)
+        self._model = model
+        self._folder = args.folder
+        self._fused = contender.startswith("tf_ls")
         dtype = "float16" if self._on_gpu and contender != "tf_ls-bfloat16" else "float32"
         self.search = neurst_search.NeurSTSearch(model.hparams_set, model.vocab_size, dtype)
 
@@ -288,10 +315,26 @@ class NeurSTContender:
         if self.search.is_fused(cell.beam_size, LENGTH) != self._fused:
             raise RuntimeError(f"NeurST searches {'stock' if self._fused else 'fused'}")
 
-    def peak_bytes(self) -> int:
-        if not self._on_gpu:
-            return peak_of_process()
-        return self._tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    def write(self, contender: str) -> None:
+        """The model for another contender."""
+        path = self._folder / contender
+        if contender == "ctranslate2":
+            import ctranslate2_model
+
+            ctranslate2_model.convert(self.search.weights(), self._model.num_heads, path)
+            return
+        half = "float16" if self._on_gpu else "float32"
+        self.search.export(path, "bfloat16" if contender.endswith("bfloat16") else half)
+
+
+class SavedModelContender(TensorFlowContender):
+    """What NeurST's model becomes when tf_ls exports it, in a process without NeurST."""
+
+    def __init__(self, contender: str, model: Model, args: argparse.Namespace):
+        import saved_model_search
+
+        super().__init__(saved_model_search.tf, args)
+        self.search = saved_model_search.SavedModelSearch(args.folder / contender)
 
 
 class CTranslate2Contender:

@@ -6,12 +6,16 @@ Importing this mends what NeurST misses in newer TensorFlow, so it comes before 
 from __future__ import annotations
 
 import zlib
+from pathlib import Path
 
 from neurst_model import defaults, make_transformer, vocabulary  # isort: skip  before TensorFlow
 import numpy as np
 import tensorflow as tf
 from neurst.layers.search.beam_search import BeamSearch
 from neurst.training import training_utils
+
+# Of hypotheses of a fixed length.
+_LENGTH_PENALTY = 0.6
 
 
 class NeurSTSearch:
@@ -25,12 +29,32 @@ class NeurSTSearch:
 
     def __init__(self, hparams_set: str, vocab_size: int, dtype: str):
         training_utils.startup_env(dtype=dtype, enable_xla=False)
-        meta = vocabulary(vocab_size)
+        self._meta = meta = vocabulary(vocab_size)
         self._bos = meta["bos_id"]
         self._model = make_transformer(hparams_set, meta)
         for variable in self._model.variables:
             variable.assign(random_weight(_short_name(variable), variable.shape))
         self._searches = {}
+
+    def export(self, path: Path, precision: str) -> None:
+        """Writes the model as `tf_ls.export.save` does."""
+        from tf_ls import ops
+        from tf_ls.export.generation_module import GenerationModule
+        from tf_ls.export.translation_model import TranslationModel
+        from tf_ls.neurst.model_folder import encoder_decoder_of
+
+        meta = self._meta
+        options = ops.SearchOptions(
+            eos=meta["eos_id"],
+            forbidden_tokens=(meta["unk_id"],),
+            length_penalty_alpha=_LENGTH_PENALTY,
+            max_extra_length=None,
+        )
+        described = TranslationModel(
+            encoder_decoder_of(self._model), meta["bos_id"], meta["pad_id"], options
+        )
+        module = GenerationModule(described, precision)
+        tf.saved_model.save(module, str(path), signatures=module.signatures())
 
     def weights(self) -> dict[str, np.ndarray]:
         """Float32, by NeurST's names without the model's own."""
@@ -48,7 +72,9 @@ class NeurSTSearch:
     def _search(self, beam_size: int, length: int):
         if (beam_size, length) not in self._searches:
             args = defaults(BeamSearch)
-            args.update(beam_size=beam_size, length_penalty=0.6, extra_decode_length=length)
+            args.update(
+                beam_size=beam_size, length_penalty=_LENGTH_PENALTY, extra_decode_length=length
+            )
             args.update(maximum_decode_length=length, minimum_decode_length=length - 1)
             search = BeamSearch(args)
             search.set_model(self._model)

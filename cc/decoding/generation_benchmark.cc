@@ -1,7 +1,7 @@
 // Times a step of generation on the CPU: the layers, the logits and the best words of each row, of
 // a model with random weights, without TensorFlow.
 //
-//     generation_benchmark [THREADS [float32|bfloat16 [BATCH BEAMS]]]
+//     generation_benchmark [base|demo [THREADS [float32|bfloat16 [BATCH BEAMS]]]]
 //
 // prints for each cell the milliseconds of a step and of its parts, each part run alone over all
 // layers, and two floors: arithmetic, at the rate of a large product, and bytes that are read, at
@@ -36,9 +36,14 @@ namespace {
 using test::LayerWeights;
 using test::Random;
 
-// NeurST's transformer_base.
-constexpr int64_t kHidden = 512, kHeads = 8, kFilter = 2048, kLayers = 6, kVocab = 32000;
-constexpr int64_t kSize = kHidden / kHeads;
+// A decoder of NeurST's.
+struct Sizes {
+  int64_t hidden, heads, filter, layers, vocab;
+
+  int64_t head() const { return hidden / heads; }
+};
+constexpr Sizes kBase = {512, 8, 2048, 6, 32000};  // transformer_base
+constexpr Sizes kDemo = {128, 4, 512, 2, 8000};    // transformer_128_2e_2d_4h
 constexpr int64_t kSource = 32, kCached = 32, kMaxLength = 64;
 
 // Whether this thread's own time is counted, instead of the clock's: for one thread on a machine
@@ -85,12 +90,12 @@ struct Rates {
   double bytes;
 
   explicit Rates(const Cpu& cpu) {
-    constexpr int64_t kRows = 1024;
-    const auto w = Random<float>(kHidden * kFilter, 1);
-    const auto x = Random<T>(kRows * kHidden, 2);
-    std::vector<T> y(kRows * kFilter);
-    const Weight weight = {w.data(), kHidden, kFilter};
-    flops = 2.0 * kRows * kHidden * kFilter / 1e6 /
+    constexpr int64_t kRows = 1024, kInputs = 512, kOutputs = 2048;
+    const auto w = Random<float>(kInputs * kOutputs, 1);
+    const auto x = Random<T>(kRows * kInputs, 2);
+    std::vector<T> y(kRows * kOutputs);
+    const Weight weight = {w.data(), kInputs, kOutputs};
+    flops = 2.0 * kRows * kInputs * kOutputs / 1e6 /
             Time([&] { MatMul(cpu, x.data(), kRows, weight, nullptr, false, y.data()); });
     constexpr int64_t kRow = 4096, kCount = 16384;
     const std::vector<float> memory(kRow * kCount, 1.0f);
@@ -109,27 +114,29 @@ struct Rates {
 template <typename T>
 class Benchmark {
  public:
-  explicit Benchmark(int threads) : threads_(threads), cpu_{&threads_, &arena_, &packed_} {
-    options_.hidden_size = options_.memory_size = kHidden;
-    options_.num_heads = kHeads;
-    options_.filter_size = kFilter;
+  Benchmark(const Sizes& sizes, int threads)
+      : sizes_(sizes), threads_(threads), cpu_{&threads_, &arena_, &packed_} {
+    options_.hidden_size = options_.memory_size = sizes_.hidden;
+    options_.num_heads = sizes_.heads;
+    options_.filter_size = sizes_.filter;
     std::vector<WeightPiece> pieces;
-    for (int64_t i = 0; i < kLayers; ++i) {
+    for (int64_t i = 0; i < sizes_.layers; ++i) {
       weights_.push_back(LayerWeights::Random(options_, 10));
       pointers_.push_back(weights_.back().pointers());
       for (const Matrix& matrix : Matrices()) {
         pieces.push_back({pointers_.back()[matrix.index], matrix.inputs, matrix.outputs});
       }
     }
-    embeddings_ = Random<float>(kVocab * kHidden, 3, 0.05);
-    pieces.push_back({embeddings_.data(), kVocab, kHidden, /*transposed=*/true});
+    embeddings_ = Random<float>(sizes_.vocab * sizes_.hidden, 3, 0.05);
+    pieces.push_back({embeddings_.data(), sizes_.vocab, sizes_.hidden, /*transposed=*/true});
     memory_.resize(PlacePacked<T>(pieces, nullptr, nullptr) + kAlignment);
     void* start = memory_.data();
     size_t space = memory_.size();
     std::align(kAlignment, memory_.size() - kAlignment, start, space);
     pack_time_ = Time([&] { PackWeights<T>(cpu_, pieces, start); });
     PlacePacked<T>(pieces, start, &packed_);
-    for (int64_t i = 0; i < kLayers; ++i) layers_.emplace_back(cpu_, options_, pointers_[i].data());
+    for (int64_t i = 0; i < sizes_.layers; ++i)
+      layers_.emplace_back(cpu_, options_, pointers_[i].data());
   }
 
   void PrintHead(const Rates<T>& rates) const {
@@ -144,7 +151,7 @@ class Benchmark {
 
   void Run(int64_t batch, int64_t beams, const Rates<T>& rates) {
     const int64_t rows = batch * beams;
-    Cell cell(batch, beams);
+    Cell cell(sizes_, batch, beams);
     const double step = Time([&] {
       RunLayers(&cell);
       RunLogits(&cell, true, true);
@@ -152,19 +159,20 @@ class Benchmark {
     const double layers = Time([&] { RunLayers(&cell); });
     const double products = Time([&] { RunProducts(&cell); });
     const double self = Time([&] {
-      for (int64_t i = 0; i < kLayers; ++i) RunSelfAttention(&cell, i);
+      for (int64_t i = 0; i < sizes_.layers; ++i) RunSelfAttention(&cell, i);
     });
     const double cross = Time([&] {
-      for (int64_t i = 0; i < kLayers; ++i) RunCrossAttention(&cell, i);
+      for (int64_t i = 0; i < sizes_.layers; ++i) RunCrossAttention(&cell, i);
     });
     const double logits = Time([&] { RunLogits(&cell, true, false); });
     const double best = Time([&] { RunLogits(&cell, false, true); });
 
-    double numbers = static_cast<double>(kVocab) * kHidden;
+    double numbers = static_cast<double>(sizes_.vocab) * sizes_.hidden;
     for (const Matrix& matrix : Matrices())
-      numbers += 1.0 * kLayers * matrix.inputs * matrix.outputs;
-    const double positions = 2.0 * kLayers * kHidden * (rows * (kCached + 1) + batch * kSource);
-    const double attention = 4.0 * kLayers * kHidden * rows * (kCached + 1 + kSource);
+      numbers += 1.0 * sizes_.layers * matrix.inputs * matrix.outputs;
+    const double positions =
+        2.0 * sizes_.layers * sizes_.hidden * (rows * (kCached + 1) + batch * kSource);
+    const double attention = 4.0 * sizes_.layers * sizes_.hidden * rows * (kCached + 1 + kSource);
     const double arithmetic = (2 * numbers * rows + attention) / rates.flops / 1e6;
     const double bytes = (numbers + positions) * sizeof(T) / rates.bytes / 1e6;
     std::printf(
@@ -181,21 +189,23 @@ class Benchmark {
     int index;
     int64_t inputs, outputs;
   };
-  static std::vector<Matrix> Matrices() {
-    return {{2, kHidden, 3 * kHidden}, {4, kHidden, kHidden},  {8, kHidden, kHidden},
-            {12, kHidden, kHidden},    {16, kHidden, kFilter}, {18, kFilter, kHidden}};
+  std::vector<Matrix> Matrices() const {
+    return {{2, sizes_.hidden, 3 * sizes_.hidden}, {4, sizes_.hidden, sizes_.hidden},
+            {8, sizes_.hidden, sizes_.hidden},     {12, sizes_.hidden, sizes_.hidden},
+            {16, sizes_.hidden, sizes_.filter},    {18, sizes_.filter, sizes_.hidden}};
   }
 
   // What steps of one number of rows work on.
   struct Cell {
-    Cell(int64_t batch, int64_t beams)
-        : rows(batch * beams),
+    Cell(const Sizes& sizes, int64_t batch, int64_t beams)
+        : vocab(sizes.vocab),
+          rows(batch * beams),
           k(beams == 1 ? 1 : 2 * beams),
-          x(Random<T>(rows * kFilter, 1)),
-          y(rows * kFilter),
-          keys(Random<T>(kLayers * rows * kMaxLength * kHidden, 2)),
+          x(Random<T>(rows * sizes.filter, 1)),
+          y(rows * sizes.filter),
+          keys(Random<T>(sizes.layers * rows * kMaxLength * sizes.hidden, 2)),
           values(keys),
-          kv(Random<T>(kLayers * batch * kSource * 2 * kHidden, 3)),
+          kv(Random<T>(sizes.layers * batch * kSource * 2 * sizes.hidden, 3)),
           slots(rows * kMaxLength),
           lengths(rows, kCached + 1),
           memory_lengths(batch, kSource),
@@ -216,11 +226,11 @@ class Benchmark {
 
     // Of the vocabulary: logits of 4 MB.
     int64_t Piece() const {
-      return std::min(kVocab, std::max<int64_t>(1, (1 << 20) / rows / 256) * 256);
+      return std::min(vocab, std::max<int64_t>(1, (1 << 20) / rows / 256) * 256);
     }
     BeamPaths Paths() const { return {slots.data(), lengths.data(), kMaxLength}; }
 
-    const int64_t rows, k;
+    const int64_t vocab, rows, k;
     std::vector<T> x, y, keys, values, kv;
     std::vector<int32_t> slots, lengths, sentence_of, memory_lengths;
     std::vector<float> logits, best_logits;
@@ -229,19 +239,19 @@ class Benchmark {
   };
 
   typename GenerationLayer<Cpu, T>::GrowingCache Growing(Cell* cell, int64_t layer) const {
-    const int64_t start = layer * cell->rows * kMaxLength * kHidden;
-    return {GrowingSlots(cell->keys.data() + start, kHeads, kMaxLength, kSize),
-            GrowingSlots(cell->values.data() + start, kHeads, kMaxLength, kSize)};
+    const int64_t start = layer * cell->rows * kMaxLength * sizes_.hidden;
+    return {GrowingSlots(cell->keys.data() + start, sizes_.heads, kMaxLength, sizes_.head()),
+            GrowingSlots(cell->values.data() + start, sizes_.heads, kMaxLength, sizes_.head())};
   }
   typename GenerationLayer<Cpu, T>::MemoryCache Memory(const Cell& cell, int64_t layer) const {
-    const T* const start = cell.kv.data() + cell.kv.size() / kLayers * layer;
-    return {MemorySlots(start, kSource, 2 * kHidden, kSize),
-            MemorySlots(start + kHidden, kSource, 2 * kHidden, kSize)};
+    const T* const start = cell.kv.data() + cell.kv.size() / sizes_.layers * layer;
+    return {MemorySlots(start, kSource, 2 * sizes_.hidden, sizes_.head()),
+            MemorySlots(start + sizes_.hidden, kSource, 2 * sizes_.hidden, sizes_.head())};
   }
 
   void RunLayers(Cell* cell) const {
-    std::copy_n(cell->x.data(), cell->rows * kHidden, cell->y.data());
-    for (int64_t i = 0; i < kLayers; ++i) {
+    std::copy_n(cell->x.data(), cell->rows * sizes_.hidden, cell->y.data());
+    for (int64_t i = 0; i < sizes_.layers; ++i) {
       layers_[i].Forward(cell->rows, cell->Paths(), Growing(cell, i),
                          {cell->sentence_of.data(), cell->memory_lengths.data()}, Memory(*cell, i),
                          cell->y.data());
@@ -250,8 +260,8 @@ class Benchmark {
 
   void RunProducts(Cell* cell) const {
     const ArenaScope scope(&arena_);
-    T* const out = arena_.template Allocate<T>(cell->rows * kFilter);
-    for (int64_t i = 0; i < kLayers; ++i) {
+    T* const out = arena_.template Allocate<T>(cell->rows * sizes_.filter);
+    for (int64_t i = 0; i < sizes_.layers; ++i) {
       for (const Matrix& matrix : Matrices()) {
         MatMul(cpu_, cell->x.data(), cell->rows,
                Weight{pointers_[i][matrix.index], matrix.inputs, matrix.outputs},
@@ -260,11 +270,13 @@ class Benchmark {
     }
   }
 
-  CachedAttentionShape Shape(const Cell& cell) const { return {cell.rows, kHeads, kSize}; }
+  CachedAttentionShape Shape(const Cell& cell) const {
+    return {cell.rows, sizes_.heads, sizes_.head()};
+  }
 
   void RunSelfAttention(Cell* cell, int64_t layer) const {
     const auto part = [&](int64_t i) {
-      return HeadRows<const T>{cell->x.data() + i * kHidden, 3 * kHidden};
+      return HeadRows<const T>{cell->x.data() + i * sizes_.hidden, 3 * sizes_.hidden};
     };
     const auto cache = Growing(cell, layer);
     CachedSelfAttention<T>(cpu_, Shape(*cell), cell->Paths(), part(0), part(1), part(2), cache.keys,
@@ -273,19 +285,21 @@ class Benchmark {
 
   void RunCrossAttention(Cell* cell, int64_t layer) const {
     const auto memory = Memory(*cell, layer);
-    CachedCrossAttention<T>(cpu_, Shape(*cell),
-                            {cell->sentence_of.data(), cell->memory_lengths.data()},
-                            {cell->x.data(), kHidden}, memory.keys, memory.values, cell->y.data());
+    CachedCrossAttention<T>(
+        cpu_, Shape(*cell), {cell->sentence_of.data(), cell->memory_lengths.data()},
+        {cell->x.data(), sizes_.hidden}, memory.keys, memory.values, cell->y.data());
   }
 
   void RunLogits(Cell* cell, bool make, bool find) const {
     const int64_t piece = cell->Piece();
     int64_t bad_row = -1;
-    for (int64_t first = 0; first < kVocab; first += piece) {
-      const int64_t count = std::min(piece, kVocab - first);
-      const LogitPiece logits = {cell->logits.data(), count, cell->rows, first, count, kVocab};
+    for (int64_t first = 0; first < sizes_.vocab; first += piece) {
+      const int64_t count = std::min(piece, sizes_.vocab - first);
+      const LogitPiece logits = {cell->logits.data(), count, cell->rows, first, count,
+                                 sizes_.vocab};
       if (make)
-        Logits(cpu_, cell->y.data(), {embeddings_.data(), nullptr, kHidden, kVocab}, logits);
+        Logits(cpu_, cell->y.data(), {embeddings_.data(), nullptr, sizes_.hidden, sizes_.vocab},
+               logits);
       if (find) {
         TopK(cpu_, logits.ToRead(),
              {cell->k, cell->best_logits.data(), cell->best_ids.data(), cell->log_sums.data(),
@@ -294,6 +308,7 @@ class Benchmark {
     }
   }
 
+  const Sizes sizes_;
   ThreadPool threads_;
   mutable StackArena arena_;
   PackedWeights packed_;
@@ -308,13 +323,13 @@ class Benchmark {
 };
 
 template <typename T>
-void RunCells(int threads, int64_t only_batch, int64_t only_beams) {
+void RunCells(const Sizes& sizes, int threads, int64_t only_batch, int64_t only_beams) {
   const Rates<T> rates = [&] {
     ThreadPool pool(threads);
     StackArena arena;
     return Rates<T>(Cpu{&pool, &arena});
   }();
-  Benchmark<T> benchmark(threads);
+  Benchmark<T> benchmark(sizes, threads);
   benchmark.PrintHead(rates);
   for (const int64_t batch : {1, 8, 32}) {
     for (const int64_t beams : {1, 4}) {
@@ -329,15 +344,19 @@ void RunCells(int threads, int64_t only_batch, int64_t only_beams) {
 }  // namespace tf_ls
 
 int main(int argc, char** argv) {
-  const int threads = argc > 1 ? std::atoi(argv[1]) : 2;
-  const std::string type = argc > 2 ? argv[2] : "";
-  const int64_t batch = argc > 4 ? std::atoi(argv[3]) : 0;
-  const int64_t beams = argc > 4 ? std::atoi(argv[4]) : 0;
-  if (threads < 1 || (!type.empty() && type != "float32" && type != "bfloat16")) {
-    std::fprintf(stderr, "generation_benchmark [THREADS [float32|bfloat16 [BATCH BEAMS]]]\n");
+  const std::string model = argc > 1 ? argv[1] : "base";
+  const int threads = argc > 2 ? std::atoi(argv[2]) : 2;
+  const std::string type = argc > 3 ? argv[3] : "";
+  const int64_t batch = argc > 5 ? std::atoi(argv[4]) : 0;
+  const int64_t beams = argc > 5 ? std::atoi(argv[5]) : 0;
+  if ((model != "base" && model != "demo") || threads < 1 ||
+      (!type.empty() && type != "float32" && type != "bfloat16")) {
+    std::fprintf(stderr,
+                 "generation_benchmark [base|demo [THREADS [float32|bfloat16 [BATCH BEAMS]]]]\n");
     return 1;
   }
+  const tf_ls::Sizes sizes = model == "base" ? tf_ls::kBase : tf_ls::kDemo;
   tf_ls::count_own_time = threads == 1;
-  if (type != "bfloat16") tf_ls::RunCells<float>(threads, batch, beams);
-  if (type != "float32") tf_ls::RunCells<tf_ls::bfloat16>(threads, batch, beams);
+  if (type != "bfloat16") tf_ls::RunCells<float>(sizes, threads, batch, beams);
+  if (type != "float32") tf_ls::RunCells<tf_ls::bfloat16>(sizes, threads, batch, beams);
 }

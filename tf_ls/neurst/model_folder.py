@@ -54,7 +54,7 @@ def load(
     texts = [_text_or_reason(pipeline) for pipeline in (source, target)]
     reasons = [text for text in texts if isinstance(text, str)]
     return TranslationModel(
-        weights=EncoderDecoder(_encoder_of(model), generation.decoder_of(model)),
+        weights=encoder_decoder_of(model),
         start=target.meta[begins_with],
         padding_id=source.meta["pad_id"],
         padding_is_eos=mode == PaddingMode.EOS_AS_PADDING,
@@ -80,6 +80,11 @@ def _why_not(model: tf.keras.Model) -> str | None:
     if word_table(model._src_modality) is None:
         return "it embeds its source with something else than words"
     return None
+
+
+def encoder_decoder_of(model: EncoderDecoderModel) -> EncoderDecoder:
+    """A model that can be exported, as weights; variables are the float32 ones."""
+    return EncoderDecoder(_encoder_of(model), generation.decoder_of(model))
 
 
 def _encoder_of(model: EncoderDecoderModel) -> Encoder:
