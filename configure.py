@@ -442,6 +442,18 @@ def output_base(tensorflow: TensorFlow) -> Path:
     return cache_folder() / "bazel" / f"{checkout}-tf{_dotted(tensorflow.minor)}"
 
 
+def disk_cache() -> Path:
+    """What every output base may take from another: compiled files, by the compiler's version.
+
+    Bazel does not look at the compiler itself.
+    """
+    compiler = os.environ.get("CC", "gcc")
+    version = subprocess.run(
+        [compiler, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return cache_folder() / "bazel" / f"compiled-{Path(compiler).name}-{version}"
+
+
 def cache_folder() -> Path:
     """What can be made again, and is shared by checkouts."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tf_ls"
@@ -469,6 +481,7 @@ def bazelrc(
     lines = [
         f"# Written by configure.py for TensorFlow {tensorflow.version} of {tensorflow.python}.",
         f'startup --output_base="{output_base(tensorflow)}"',
+        f'build --disk_cache="{disk_cache()}"',
     ]
     lines += [f'build --repo_env={name}="{value}"' for name, value in variables.items()]
     # Said in either case: another configuration of this checkout may have been read before.

@@ -279,6 +279,21 @@ def test_output_bases_differ_by_tensorflow(tensorflow, monkeypatch):
     assert configure.output_base(tensorflow) != configure.output_base(other)
 
 
+def test_all_builds_share_what_one_compiler_made(tensorflow, onednn, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler = tmp_path / "my-gcc"
+    compiler.write_text("#!/bin/sh\necho 99.1.0\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    for version in ("2.12.1", "2.21.0"):
+        found = configure.dataclasses.replace(tensorflow, version=version)
+        text = configure.bazelrc(
+            found, onednn, SENTENCEPIECE, None, configure.Bazel("bazel", (6, 5))
+        )
+        cache = tmp_path / "tf_ls/bazel/compiled-my-gcc-99.1.0"
+        assert f'build --disk_cache="{cache}"' in text
+
+
 def test_clean_environment(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", "/overlay")
     monkeypatch.setenv("PIP_REQ_TRACKER", "/tmp")

@@ -1,16 +1,27 @@
 """Compiles CUDA code."""
 
+def _code_flags(architectures, virtual):
+    # One pass of the compiler's front end, which takes most of the time, for each generation of GPUs: what it
+    # makes for 8.0 is assembled for 8.6, too. Features of 9.0a alone, say, need a pass of their own.
+    codes = {}
+    for architecture in architectures:
+        generation = [int(a) for a in architectures if a.isdigit() and a[:-1] == architecture[:-1]]
+        front = str(min(generation)) if architecture.isdigit() else architecture
+        codes[front] = codes.get(front, []) + ["sm_" + architecture]
+    for architecture in virtual:
+        codes[architecture] = codes.get(architecture, []) + ["compute_" + architecture]
+    return [
+        "-gencode=arch=compute_%s,code=[%s]" % (front, ",".join(made))
+        for front, made in codes.items()
+    ]
+
 def _cuda_objects_impl(ctx):
     contexts = [dep[CcInfo].compilation_context for dep in ctx.attr.deps]
     headers = depset(ctx.files.hdrs, transitive = [context.headers for context in contexts])
-    # Of what is in both lists one pass of the compiler makes both.
-    architectures = ctx.var.get("tf_ls_cuda_architectures", "75,80,86,90a").split(",")
-    virtual = ctx.var.get("tf_ls_cuda_ptx", "75,90").split(",")
-    flags = []
-    for architecture in architectures + [v for v in virtual if v not in architectures]:
-        codes = ["sm_" + architecture] if architecture in architectures else []
-        codes += ["compute_" + architecture] if architecture in virtual else []
-        flags.append("-gencode=arch=compute_%s,code=[%s]" % (architecture, ",".join(codes)))
+    flags = _code_flags(
+        architectures = ctx.var.get("tf_ls_cuda_architectures", "75,80,86,90").split(","),
+        virtual = ctx.var.get("tf_ls_cuda_ptx", "75,90").split(","),
+    )
     objects = []
     for src in ctx.files.srcs:
         object = ctx.actions.declare_file(src.basename.split(".")[0] + ".cu.pic.o")

@@ -36,7 +36,6 @@ cc_library(
     hdrs = ["sentencepiece/src/sentencepiece_processor.h"],
     copts = [
         "-w",
-        "-O2",
         # Reads unaligned numbers, on purpose.
         "-fno-sanitize=undefined",
         "-pthread",
