@@ -470,6 +470,9 @@ def bazelrc(
     variables = {
         "TF_LS_TENSORFLOW_INCLUDE": tensorflow.include,
         "TF_LS_TENSORFLOW_LIBRARY": tensorflow.library,
+        "TF_LS_TENSORFLOW_CC_LIBRARY": str(
+            Path(tensorflow.library).with_name("libtensorflow_cc.so.2")
+        ),
         "TF_LS_TENSORFLOW_VERSION": tensorflow.version,
         "TF_LS_ONEDNN_INCLUDE": onednn.include,
         "TF_LS_ONEDNN_LIBRARY": onednn.library,

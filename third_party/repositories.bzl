@@ -7,6 +7,7 @@ downloaded. Versions are passed too, so that an upgrade in place refreshes the l
 _VARIABLES = [
     "TF_LS_TENSORFLOW_INCLUDE",
     "TF_LS_TENSORFLOW_LIBRARY",
+    "TF_LS_TENSORFLOW_CC_LIBRARY",
     "TF_LS_TENSORFLOW_VERSION",
     "TF_LS_ONEDNN_INCLUDE",
     "TF_LS_ONEDNN_LIBRARY",
@@ -40,35 +41,40 @@ _installed_package = repository_rule(
     local = True,
 )
 
+def sentencepiece_repository():
+    """Declares @sentencepiece, the only repository that TensorFlow Serving does not have itself."""
+    _installed_package(
+        name = "sentencepiece",
+        build_file = Label("//third_party/sentencepiece:BUILD.tpl"),
+        how_to_get = "SentencePiece is not configured: run `python configure.py`.",
+        links = {"TF_LS_SENTENCEPIECE_SOURCES": "sentencepiece"},
+    )
+
 def installed_repositories():
     """Declares @local_tensorflow, @onednn, @sentencepiece, @cuda and @gtest."""
     _installed_package(
         name = "local_tensorflow",
-        build_file = "//third_party/local_tensorflow:BUILD.tpl",
+        build_file = Label("//third_party/local_tensorflow:BUILD.tpl"),
         how_to_get = "TensorFlow is not configured: run `python configure.py` with the Python that has it.",
         links = {
             "TF_LS_TENSORFLOW_INCLUDE": "include",
             "TF_LS_TENSORFLOW_LIBRARY": "libtensorflow_framework.so.2",
+            "TF_LS_TENSORFLOW_CC_LIBRARY": "libtensorflow_cc.so.2",
         },
     )
     _installed_package(
         name = "onednn",
-        build_file = "//third_party/onednn:BUILD.tpl",
+        build_file = Label("//third_party/onednn:BUILD.tpl"),
         how_to_get = "oneDNN is not configured: run `python configure.py`.",
         links = {
             "TF_LS_ONEDNN_INCLUDE": "include",
             "TF_LS_ONEDNN_LIBRARY": "libdnnl.so.3",
         },
     )
-    _installed_package(
-        name = "sentencepiece",
-        build_file = "//third_party/sentencepiece:BUILD.tpl",
-        how_to_get = "SentencePiece is not configured: run `python configure.py`.",
-        links = {"TF_LS_SENTENCEPIECE_SOURCES": "sentencepiece"},
-    )
+    sentencepiece_repository()
     _installed_package(
         name = "cuda",
-        build_file = "//third_party/cuda:BUILD.tpl",
+        build_file = Label("//third_party/cuda:BUILD.tpl"),
         how_to_get = "CUDA is not configured: name the folder of a CUDA toolkit in TF_LS_CUDA and run " +
                      "`python configure.py` again.",
         links = {
@@ -78,7 +84,7 @@ def installed_repositories():
     )
     _installed_package(
         name = "gtest",
-        build_file = "//third_party/gtest:BUILD.tpl",
+        build_file = Label("//third_party/gtest:BUILD.tpl"),
         how_to_get = "GoogleTest is not configured: install it (Debian and Ubuntu: " +
                      "apt-get install libgtest-dev) and run `python configure.py` again.",
         links = {

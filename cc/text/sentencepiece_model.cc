@@ -13,8 +13,10 @@ void Check(const sentencepiece::util::Status& status, const std::string& what) {
 
 }  // namespace
 
+class SentencePieceModel::Processor : public sentencepiece::SentencePieceProcessor {};
+
 SentencePieceModel::SentencePieceModel(std::string_view serialized)
-    : processor_(std::make_unique<sentencepiece::SentencePieceProcessor>()) {
+    : processor_(std::make_unique<Processor>()) {
   const std::string what =
       "not a SentencePiece model (" + std::to_string(serialized.size()) + " bytes)";
   // To Protocol Buffers no bytes at all are a message, too.

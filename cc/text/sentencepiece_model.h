@@ -7,10 +7,6 @@
 #include <string_view>
 #include <vector>
 
-namespace sentencepiece {
-class SentencePieceProcessor;
-}  // namespace sentencepiece
-
 namespace tf_ls {
 
 // A SentencePiece model: cuts sentences into pieces of its vocabulary, and joins pieces to
@@ -37,7 +33,9 @@ class SentencePieceModel {
   std::string Decode(const std::vector<int>& ids) const;
 
  private:
-  std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
+  class Processor;
+
+  std::unique_ptr<Processor> processor_;
   int size_;
 };
 

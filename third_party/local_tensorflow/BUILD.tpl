@@ -16,3 +16,10 @@ cc_library(
     defines = ["EIGEN_MAX_ALIGN_BYTES=64"],
     includes = ["include"],
 )
+
+# All of TensorFlow, for a program in C++.
+cc_library(
+    name = "tensorflow_cc",
+    srcs = ["libtensorflow_cc.so.2"],
+    deps = [":tensorflow"],
+)

@@ -4,7 +4,7 @@ package(default_visibility = ["//visibility:public"])
 #
 # It brings old parts of Protocol Buffers and Abseil along, which must never meet TensorFlow's. Their folders
 # are on the path of this target's files alone (copts, not includes), and their namespaces have names that
-# nobody else's have: even where both are linked into one library, no symbol of one can stand for the other's.
+# nobody else's have, as has its own: even where both are linked into one library, no symbol of one can stand for the other's.
 cc_library(
     name = "sentencepiece",
     srcs = [
@@ -43,12 +43,19 @@ cc_library(
         "-Iexternal/sentencepiece/sentencepiece/src/builtin_pb",
         "-Iexternal/sentencepiece/sentencepiece/third_party/protobuf-lite",
         "-Ithird_party/sentencepiece",
+        # As part of another workspace.
+        "-Iexternal/tf_ls/third_party/sentencepiece",
     ],
     linkopts = ["-lpthread"],
     local_defines = [
+        "Darts=tf_ls_sentencepiece_darts",
+        "FLAGS_help=tf_ls_sentencepiece_help",
+        "FLAGS_minloglevel=tf_ls_sentencepiece_minloglevel",
+        "FLAGS_version=tf_ls_sentencepiece_version",
         "HAVE_PTHREAD=1",
         "_USE_INTERNAL_STRING_VIEW",
         "absl=tf_ls_sentencepiece_absl",
         "protobuf=tf_ls_sentencepiece_protobuf",
+        "sentencepiece=tf_ls_sentencepiece",
     ],
 )
