@@ -222,13 +222,24 @@ def test_translate_with_options(texts):
     ].shape == (0,)
 
 
+def test_encode_and_decode_are_the_two_ends_of_translate(texts):
+    signatures = tf.saved_model.load(texts[1]).signatures
+    source = signatures["encode"](sentences=tf.constant(SENTENCES))["source"]
+    found = signatures["serving_default"](source=source)
+    decoded = signatures["decode"](tokens=found["tokens"][:, 0], lengths=found["lengths"][:, 0])
+    wanted = signatures["translate"](sentences=tf.constant(SENTENCES))
+    np.testing.assert_array_equal(decoded["sentences"], wanted["translations"])
+    np.testing.assert_array_equal(found["scores"][:, 0], wanted["scores"])
+
+
 def test_the_model_file_is_an_asset(texts, pieces):
     contents = [asset.read_bytes() for asset in Path(texts[1], "assets").iterdir()]
     assert contents == [Path(pieces).read_bytes()]
 
 
 def test_no_text_without_a_model_file(loaded):
-    assert not {"translate", "translate_with_options"} & set(loaded.signatures)
+    of_text = {"translate", "translate_with_options", "encode", "decode"}
+    assert not of_text & set(loaded.signatures)
 
 
 # What is not right says so -----------------------------------------------------------------------

@@ -78,12 +78,18 @@ class GenerationModule(tf.Module):
 
     def translate(self, sentences: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
         """Translates sentences [B] to their first hypotheses."""
-        source = self.model.source_text.encode(sentences, self.model.padding_id)
-        generated = self.generate(source, options)
-        translations = self.model.target_text.decode(
-            generated["tokens"][:, 0], generated["lengths"][:, 0], self.model.options.eos
-        )
-        return {"translations": translations, "scores": generated["scores"][:, 0]}
+        generated = self.generate(self.encode(sentences)["source"], options)
+        decoded = self.decode(generated["tokens"][:, 0], generated["lengths"][:, 0])
+        return {"translations": decoded["sentences"], "scores": generated["scores"][:, 0]}
+
+    def encode(self, sentences: tf.Tensor) -> Tensors:
+        """The ids [B, S] of sentences [B], which `generate` takes."""
+        return {"source": self.model.source_text.encode(sentences, self.model.padding_id)}
+
+    def decode(self, tokens: tf.Tensor, lengths: tf.Tensor) -> Tensors:
+        """Sentences [B] of hypotheses [B, T] of lengths [B]."""
+        eos = self.model.options.eos
+        return {"sentences": self.model.target_text.decode(tokens, lengths, eos)}
 
     def properties(self) -> Tensors:
         """What somebody who calls `generate` has to know of the model."""
@@ -108,6 +114,14 @@ class GenerationModule(tf.Module):
         if self.model.source_text is not None and self.model.target_text is not None:
             texts = ("translate", "translate_with_options")
             signatures.update(self._signatures(*texts, self.translate, SENTENCES))
+            signatures["encode"] = tf.function(self.encode, input_signature=[SENTENCES])
+            signatures["decode"] = tf.function(
+                self.decode,
+                input_signature=[
+                    tf.TensorSpec([None, None], tf.int64, "tokens"),
+                    tf.TensorSpec([None], tf.int64, "lengths"),
+                ],
+            )
         return signatures
 
     def _signatures(
