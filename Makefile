@@ -52,7 +52,7 @@ $(VENV)/.ready: $(REQUIREMENTS)/tf2.21.txt $(REQUIREMENTS)/tf2.21-nodeps.txt too
 	@tools/setup_venv.sh $(VENV) $(filter %.txt,$^)
 	@touch $@
 
-$(VENV_TF212)/.ready: $(REQUIREMENTS)/tf2.12.txt tools/setup_venv.sh | system
+$(VENV_TF212)/.ready: $(REQUIREMENTS)/tf2.12.txt $(REQUIREMENTS)/tf2.12-nodeps.txt tools/setup_venv.sh | system
 	@tools/setup_venv.sh $(VENV_TF212) $(filter %.txt,$^)
 	@touch $@
 

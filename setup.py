@@ -122,10 +122,12 @@ def requirements() -> tuple[list[str], dict[str, list[str]]]:
     """Dependencies and extras; TensorFlow's minor version is the one that is built against."""
     required = ["absl-py", "numpy", "packaging", "tqdm"]
     neurst = ["neurst==0.1.2", "scipy", "tensorboard"]
+    serving = ["aiohttp>=3.9", "grpcio>=1.49", "prometheus_client"]
+    extras = {"neurst": neurst, "serving": serving}
     # A source distribution, and setuptools' look at the project before it, know no TensorFlow.
     # The commands that make a wheel do not go on without one.
     if {"sdist", "egg_info", "clean"} & set(sys.argv[1:2]) or not sys.argv[1:]:
-        return required, {"neurst": neurst}
+        return required, extras
     try:
         tensorflow = configure.find_tensorflow(configure.find_python(), import_it=False)
     except configure.ConfigurationError as error:
@@ -134,7 +136,9 @@ def requirements() -> tuple[list[str], dict[str, list[str]]]:
     major, minor = tensorflow.minor
     if minor >= 16:  # tf.keras is Keras 3 from here on, and NeurST is written for Keras 2.
         neurst.append(f"tf_keras>={major}.{minor},<{major}.{minor + 1}")
-    return required, {"neurst": neurst}
+    # Its messages are compiled for the Protocol Buffers of one TensorFlow.
+    serving.append(f"tensorflow-serving-api=={major}.{minor}.*")
+    return required, extras
 
 
 os.chdir(ROOT)
