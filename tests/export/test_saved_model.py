@@ -223,7 +223,8 @@ def test_translate_with_options(texts):
 
 
 def test_encode_and_decode_are_the_two_ends_of_translate(texts):
-    signatures = tf.saved_model.load(texts[1]).signatures
+    loaded = tf.saved_model.load(texts[1])
+    signatures = loaded.signatures
     source = signatures["encode"](sentences=tf.constant(SENTENCES))["source"]
     found = signatures["serving_default"](source=source)
     decoded = signatures["decode"](tokens=found["tokens"][:, 0], lengths=found["lengths"][:, 0])

@@ -6,10 +6,12 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import os
 import signal
 from pathlib import Path
 from typing import Optional
 
+import tensorflow as tf
 from aiohttp import web
 
 from tf_ls.serving.batch_queue import Budget
@@ -63,6 +65,10 @@ class Server:
             OSError: a file cannot be read.
         """
         self._settings = settings
+        # A model's call holds one of TensorFlow's threads for as long as it takes. There must be
+        # others: for text, for a version that is being loaded.
+        threads = max(os.cpu_count() or 1, settings.concurrency + 2)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
         self._metrics = Metrics(settings.budget.tokens)
         self._store = ModelStore(
             settings.path,
