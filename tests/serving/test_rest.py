@@ -136,6 +136,8 @@ def test_compressed_requests(server):
     body = gzip.compress(b'{"instances": [2.0]}')
     headers = {"Content-Encoding": "gzip"}
     assert server.predict("arithmetic", body, headers=headers) == (200, {"predictions": [3.0]})
+    broken = gzip.compress(b'{"instances": [2.0]}')[:-10] + b"\0" * 10
+    assert server.predict("arithmetic", broken, headers=headers)[0] == 400
     bomb = gzip.compress(b'{"instances": [' + b" " * 50_000_000 + b"1]}")
     assert server.predict("arithmetic", bomb, headers=headers)[0] == 413
 

@@ -44,11 +44,20 @@ class Clients:
         self._token, self._certificate, self._credentials = token, certificate, credentials
 
     async def send(
-        self, count: int, *, clients: int, seed: int, until: Callable[[], bool] = lambda: False
+        self,
+        count: int,
+        *,
+        clients: int,
+        seed: int,
+        outcomes: Optional[Outcomes] = None,
+        until: Callable[[], bool] = lambda: False,
     ) -> Outcomes:
-        """Sends requests, each client one after the other, until all are or `until` holds."""
+        """Sends requests, each client one after the other, until all are or `until` holds.
+
+        What becomes of them is counted, in `outcomes` if it is given, as it comes.
+        """
         draw = random.Random(seed)
-        outcomes = Outcomes()
+        outcomes = Outcomes() if outcomes is None else outcomes
         remaining = iter(range(count))
         if self._credentials is None:
             channel = grpc.aio.insecure_channel(self._grpc)

@@ -9,6 +9,7 @@ import logging
 from typing import Any, Callable, Optional
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from google.protobuf.json_format import MessageToDict
 
 from tf_ls.serving import json_tensors
@@ -88,15 +89,6 @@ class Rest:
             return await handler(request)
         except ServingError as error:
             return _error(error)
-        except web.HTTPRequestEntityTooLarge:
-            limit = self._predictor.limits.request_bytes
-            return _error(
-                ServingError(
-                    "INVALID_ARGUMENT",
-                    f"the request has more than {limit} bytes",
-                    http_status=413,
-                )
-            )
         except (web.HTTPNotFound, web.HTTPMethodNotAllowed):
             malformed = invalid(f"Malformed request: {request.method} {request.path}")
             if not request.path.startswith("/v1/"):
@@ -175,6 +167,13 @@ class Rest:
             raise ServingError(
                 "DEADLINE_EXCEEDED", "the request came too slowly", http_status=408
             ) from None
+        except web.HTTPRequestEntityTooLarge:
+            limit = self._predictor.limits.request_bytes
+            raise ServingError(
+                "INVALID_ARGUMENT", f"the request has more than {limit} bytes", http_status=413
+            ) from None
+        except (web.RequestPayloadError, HttpProcessingError):
+            raise invalid("the request's body is not what its headers say") from None
 
     async def _unimplemented(self, request: web.Request) -> web.Response:
         verb = request.match_info["verb"]
