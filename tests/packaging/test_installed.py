@@ -48,6 +48,15 @@ def test_neurst_extra(tensorflow_version):
     assert ("tf_keras" in extra) == (int(tensorflow_version.split(".")[1]) >= 16)
 
 
+def test_serving_extra(tensorflow_version):
+    major, minor = tensorflow_version.split(".")[:2]
+    extra = {n: r for n, r in requirements().items() if r.marker and "serving" in str(r.marker)}
+    assert {"aiohttp", "grpcio", "prometheus_client"} <= extra.keys()
+    pin = extra["tensorflow-serving-api"].specifier
+    assert pin.contains(f"{major}.{minor}.9")
+    assert not pin.contains(f"{major}.{int(minor) + 1}.0")
+
+
 def test_wheel_is_for_this_platform_and_any_python():
     text = metadata.distribution("tf_ls").read_text("WHEEL")
     assert "Root-Is-Purelib: false" in text

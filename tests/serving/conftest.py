@@ -23,6 +23,11 @@ def models(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def server(models):
     """A server of all of these that everyone may use, with room for requests that take long."""
-    flags = ["--max-length=1000000", "--max-work=4000000", "--queue-sentences=300"]
+    flags = [
+        "--max-length=1000000",
+        "--max-work=4000000",
+        "--queue-sentences=300",
+        "--queue-seconds=1000",
+    ]
     with ServerProcess(models, *flags, "--max-request-bytes=200000") as process:
         yield process

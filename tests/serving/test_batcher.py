@@ -191,6 +191,27 @@ def test_overload_by_tokens():
     batching(test, limits=Limits(queue_tokens=10))
 
 
+def test_overload_by_time():
+    async def test(batcher):
+        group = Doubler()
+        slow = submit(batcher, group, 1)  # at most 20 tokens a second
+        await asyncio.sleep(0.05)
+        group.gate.set()
+        await slow
+        group.gate.clear()
+        running = submit(batcher, group, 1)
+        await until(lambda: len(group.batches) == 2)
+        waiting = submit(batcher, group, 50)
+        await asyncio.sleep(0)
+        with pytest.raises(ServingError, match="waiting would take too long") as error:
+            await submit(batcher, group, 1)
+        assert error.value.retry_after >= 2
+        group.gate.set()
+        await asyncio.gather(running, waiting)
+
+    batching(test, limits=Limits(queue_seconds=2.0))
+
+
 # Giving up ---------------------------------------------------------------------------------------
 
 

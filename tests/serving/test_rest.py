@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import json
 import socket
 
 import numpy as np
@@ -300,12 +301,9 @@ def post(server, content: bytes, model="ids") -> socket.socket:
 
 def busy(server) -> socket.socket:
     """Keeps the model busy until the connection is closed."""
-    import json
-
-    before = server.metric("tf_ls_requests_in_flight")
+    eventually(lambda: server.metric("tf_ls_batches_running") == 0)
     connection = post(server, json.dumps(ENDLESS).encode())
-    eventually(lambda: server.metric("tf_ls_requests_in_flight") > before)
-    eventually(lambda: server.metric("tf_ls_queue_sentences") == 0)
+    eventually(lambda: server.metric("tf_ls_batches_running") == 1)
     return connection
 
 

@@ -63,9 +63,7 @@ def _add_batches(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="of a batch: sentences times the longest of them",
     )
-    group.add_argument(
-        "--batch-sentences", type=_positive, default=128, metavar="N", help="at most"
-    )
+    group.add_argument("--batch-sentences", type=_positive, default=32, metavar="N", help="at most")
     group.add_argument(
         "--batch-wait-ms", type=_number, default=2, metavar="MS", help="for company, when idle"
     )
@@ -104,6 +102,13 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--queue-tokens", type=_positive, default=1 << 17, metavar="N", help="that may wait"
+    )
+    group.add_argument(
+        "--queue-seconds",
+        type=_seconds,
+        default=2,
+        metavar="S",
+        help="that a new request may have to wait, by what batches took so far",
     )
     group.add_argument(
         "--timeout", type=_seconds, default=60, metavar="S", help="the longest that a request takes"
@@ -186,7 +191,6 @@ async def _serve(args: argparse.Namespace) -> None:
     from tf_ls.serving.security import Certificate, read_token
     from tf_ls.serving.server import Server, Settings
 
-    logs.set_up(args.log_level)
     certificate = None
     if args.tls_certificate is not None:
         certificate = Certificate(args.tls_certificate, args.tls_key)
@@ -211,6 +215,7 @@ async def _serve(args: argparse.Namespace) -> None:
             timeout=args.timeout,
             queue_sentences=args.queue_sentences,
             queue_tokens=args.queue_tokens,
+            queue_seconds=args.queue_seconds,
         ),
         read_timeout=args.read_timeout,
         drain_wait=args.drain_wait,
@@ -218,7 +223,9 @@ async def _serve(args: argparse.Namespace) -> None:
         certificate=certificate,
         token=read_token(args.token_file),
     )
-    await Server(settings).serve()
+    server = Server(settings)
+    logs.set_up(args.log_level)
+    await server.serve()
 
 
 def _check_packages(*, grpc: bool) -> None:

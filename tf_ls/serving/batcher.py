@@ -107,18 +107,21 @@ class Batcher:
         self._threads.shutdown(wait=False)
 
     def _check_room(self, items: Sequence[Item]) -> None:
-        sentences = self._queue.sentences + sum(item.sentences for item in items)
-        tokens = self._queue.tokens + sum(item.tokens for item in items)
+        if not len(self._queue):
+            return  # A request that is larger than the whole queue has its chance, too.
+        limits, queue = self._limits, self._queue
+        seconds = queue.tokens / self._rate if self._rate else 0.0
+        sentences = queue.sentences + sum(item.sentences for item in items)
+        tokens = queue.tokens + sum(item.tokens for item in items)
         for name, count, most in (
-            ("sentences", sentences, self._limits.queue_sentences),
-            ("tokens", tokens, self._limits.queue_tokens),
+            ("too many sentences wait", sentences, limits.queue_sentences),
+            ("too many tokens wait", tokens, limits.queue_tokens),
+            ("waiting would take too long", seconds, limits.queue_seconds),
         ):
-            # A request that is larger than the whole queue still has its chance when it is empty.
-            if count > most and len(self._queue):
-                seconds = self._queue.tokens / self._rate if self._rate else 1.0
+            if count > most:
                 raise ServingError(
                     "RESOURCE_EXHAUSTED",
-                    f"overloaded: too many {name} wait",
+                    f"overloaded: {name}",
                     retry_after=min(max(math.ceil(seconds), 1), 60),
                 )
 
@@ -139,7 +142,10 @@ class Batcher:
             task = loop.create_task(self._run(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._metrics.queue(self._queue.sentences, self._queue.tokens)
+        self._tell()
+
+    def _tell(self) -> None:
+        self._metrics.queue(self._queue.sentences, self._queue.tokens, len(self._running))
 
     async def _run(self, batch: _Batch) -> None:
         loop = asyncio.get_running_loop()
@@ -149,8 +155,8 @@ class Batcher:
         finally:
             seconds = loop.time() - started
             tokens = sum(item.tokens for item in batch.items)
-            if tokens and seconds > 0:
-                rate = tokens / seconds
+            if tokens and seconds > 0 and not batch.cancellation.cancelled:
+                rate = tokens * self._concurrency / seconds
                 self._rate = 0.8 * self._rate + 0.2 * rate if self._rate else rate
             self._metrics.batch(
                 [item.sentences for item in batch.items],
@@ -210,7 +216,7 @@ class Batcher:
         request.future.cancel()
         for item in request.items:
             self._queue.remove(item)
-        self._metrics.queue(self._queue.sentences, self._queue.tokens)
+        self._tell()
         for batch in self._running:
             if all(item.owner.future.done() for item in batch.items):
                 batch.cancellation.cancel()

@@ -38,6 +38,9 @@ class Limits:
     queue_sentences: int = 4096
     queue_tokens: int = 1 << 17
 
+    queue_seconds: float = 2.0
+    """How long a new request may have to wait, by what batches took so far."""
+
     def check_generation(self, lengths: Sequence[int], options: SearchOptions) -> None:
         """Checks what is to be generated from sentences of these lengths.
 

@@ -36,6 +36,7 @@ class Metrics:
         self._batch_fill = self._histogram(
             "batch_fill_ratio", "Tokens of a batch, of those that it may have", _SHARES
         )
+        self._running = self._gauge("batches_running", "Batches that are computed")
         self._cancelled = self._counter("batches_cancelled", "Batches that nobody waited for")
         self._versions = self._gauge(
             "model_version_loaded", "1 for each version that is served", "model", "version"
@@ -84,7 +85,9 @@ class Metrics:
         """`direction` is in, of sources, or out, of hypotheses that are returned."""
         self._tokens.labels(direction).inc(count)
 
-    def queue(self, sentences: int, tokens: int) -> None:
+    def queue(self, sentences: int, tokens: int, running: int) -> None:
+        """What waits, and how many batches run."""
+        self._running.set(running)
         self._queue_sentences.set(sentences)
         self._queue_tokens.set(tokens)
 

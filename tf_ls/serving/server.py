@@ -39,7 +39,7 @@ class Settings:
 
     poll_seconds: float = 1.0
     versions: int = 1
-    budget: Budget = dataclasses.field(default_factory=lambda: Budget(2048, 128))
+    budget: Budget = dataclasses.field(default_factory=lambda: Budget(2048, 32))
     batch_wait: float = 0.002
     concurrency: int = 1
     limits: Limits = dataclasses.field(default_factory=Limits)
@@ -65,10 +65,6 @@ class Server:
             OSError: a file cannot be read.
         """
         self._settings = settings
-        # A model's call holds one of TensorFlow's threads for as long as it takes. There must be
-        # others: for text, for a version that is being loaded.
-        threads = max(os.cpu_count() or 1, settings.concurrency + 2)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
         self._metrics = Metrics(settings.budget.tokens)
         self._store = ModelStore(
             settings.path,
@@ -97,6 +93,10 @@ class Server:
             RuntimeError: no model could be loaded.
             OSError: a port is taken.
         """
+        # A model's call holds one of TensorFlow's threads for as long as it takes. There must be
+        # others: for text, for a version that is being loaded.
+        threads = max(os.cpu_count() or 1, self._settings.concurrency + 2)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._told_to_stop)
