@@ -87,6 +87,16 @@ void MatMulManyRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, c
     MatMulFewRows(cpu, x + done * w.inputs, rows - done, w, bias, accumulate, y + done * w.outputs);
 }
 
+// Whether there is the weight in int8 to do it with.
+template <typename T>
+bool MatMulInt8(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias,
+                bool accumulate, T* y) {
+  const Int8Weight* const packed = FindInt8(cpu, w);
+  if (packed == nullptr) return false;
+  packed->Multiply(cpu, x, rows, 0, w.outputs, bias, accumulate, w.outputs, y);
+  return true;
+}
+
 template <typename T>
 void MatMulNative(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias,
                   bool accumulate, T* y) {
@@ -136,11 +146,13 @@ void WeightGradientNative(const Cpu& cpu, const T* x, const T* dy, int64_t rows,
 
 void MatMul(const Cpu& cpu, const float* x, int64_t rows, const Weight& weight, const float* bias,
             bool accumulate, float* y) {
+  if (MatMulInt8(cpu, x, rows, weight, bias, accumulate, y)) return;
   MatMulNative(cpu, x, rows, weight, bias, accumulate, y);
 }
 
 void MatMul(const Cpu& cpu, const bfloat16* x, int64_t rows, const Weight& weight,
             const float* bias, bool accumulate, bfloat16* y) {
+  if (MatMulInt8(cpu, x, rows, weight, bias, accumulate, y)) return;
   if (onednn::HasBfloat16()) return MatMulNative(cpu, x, rows, weight, bias, accumulate, y);
   const ArenaScope scope(cpu.arena);
   const int64_t count = rows * weight.outputs;

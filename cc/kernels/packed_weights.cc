@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cc/core/bfloat16.h"
+#include "cc/kernels/matrix_pieces.h"
 #include "cc/kernels/panel_product.h"
 #include "cc/kernels/row_access.h"
 
@@ -73,20 +74,9 @@ const float* WithEvenRows(const void* x, DataType type, int64_t rows, int64_t n,
 
 int64_t AlignTo(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// Calls function(weight, numbers) for each matrix with its place behind `memory`; returns the
-// bytes.
-template <typename Function>
-size_t ForEachMatrix(const std::vector<WeightPiece>& pieces, DataType type, void* memory,
-                     const Function& function) {
-  BufferCutter cutter(memory);
-  for (const WeightPiece& piece : pieces) {
-    if (!piece.IsMatrix()) continue;
-    const Weight stored = {piece.name(), piece.rows, piece.columns};
-    const Weight weight = piece.transposed ? stored.Transposed() : stored;
-    const size_t bytes = PackedWeight(weight, type, nullptr).bytes();
-    function(PackedWeight(weight, type, cutter.Cut<unsigned char>(bytes)), piece.numbers);
-  }
-  return cutter.used();
+template <typename T>
+PackedWeight Make(const Weight& weight, void* memory) {
+  return {weight, ProductType<T>(), memory};
 }
 
 }  // namespace
@@ -230,17 +220,18 @@ void PackedWeight::MultiplyFewRows(const float* x, int64_t x_stride, int64_t row
 template <typename T>
 size_t PlacePacked(const std::vector<WeightPiece>& weights, const void* memory,
                    PackedWeights* packed) {
-  return ForEachMatrix(weights, ProductType<T>(), const_cast<void*>(memory),
-                       [&](const PackedWeight& weight, const AnyNumbers&) {
-                         if (memory != nullptr) packed->Add(weight);
+  return ForEachMatrix(weights, const_cast<void*>(memory), Make<T>,
+                       [&](size_t /*i*/, const Weight& /*weight*/, const PackedWeight& place) {
+                         if (memory != nullptr) packed->Add(place);
                        });
 }
 
 template <typename T>
 void PackWeights(const Cpu& cpu, const std::vector<WeightPiece>& weights, void* memory) {
-  ForEachMatrix(
-      weights, ProductType<T>(), memory,
-      [&](const PackedWeight& weight, const AnyNumbers& numbers) { weight.Pack(cpu, numbers); });
+  ForEachMatrix(weights, memory, Make<T>,
+                [&](size_t i, const Weight& /*weight*/, const PackedWeight& place) {
+                  place.Pack(cpu, weights[i].numbers);
+                });
 }
 
 template size_t PlacePacked<float>(const std::vector<WeightPiece>&, const void*, PackedWeights*);

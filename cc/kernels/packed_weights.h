@@ -8,6 +8,7 @@
 
 #include "cc/core/cpu.h"
 #include "cc/core/weight_casts.h"
+#include "cc/kernels/int8_weight.h"
 #include "cc/kernels/matmul.h"
 #include "cc/kernels/onednn_matmul.h"
 
@@ -81,6 +82,7 @@ class PackedWeight {
 class PackedWeights {
  public:
   void Add(const PackedWeight& weight) { weights_.push_back(weight); }
+  void Add(const Int8Weight& weight) { int8_weights_.push_back(weight); }
 
   // Null if there is none.
   const PackedWeight* Find(const Weight& weight, dnnl::memory::data_type type) const {
@@ -89,15 +91,27 @@ class PackedWeights {
     }
     return nullptr;
   }
+  const Int8Weight* FindInt8(const Weight& weight) const {
+    for (const Int8Weight& packed : int8_weights_) {
+      if (packed.Is(weight)) return &packed;
+    }
+    return nullptr;
+  }
 
  private:
   std::vector<PackedWeight> weights_;
+  std::vector<Int8Weight> int8_weights_;
 };
 
 // What cpu.packed_weights has of a weight; null if that is nothing.
 inline const PackedWeight* FindPacked(const Cpu& cpu, const Weight& weight,
                                       dnnl::memory::data_type type) {
   return cpu.packed_weights == nullptr ? nullptr : cpu.packed_weights->Find(weight, type);
+}
+
+// The same in int8, which comes before other forms.
+inline const Int8Weight* FindInt8(const Cpu& cpu, const Weight& weight) {
+  return cpu.packed_weights == nullptr ? nullptr : cpu.packed_weights->FindInt8(weight);
 }
 
 // The type in which T is multiplied: float32, where the processor does not multiply bfloat16.

@@ -1,0 +1,42 @@
+#ifndef TF_LS_CC_KERNELS_INT8_PANEL_H_
+#define TF_LS_CC_KERNELS_INT8_PANEL_H_
+
+#include <cstdint>
+
+#include "cc/kernels/quantize.h"
+
+namespace tf_ls {
+
+constexpr int64_t kInt8PanelColumns = 64;
+constexpr int64_t kMostInt8PanelRows = 6;
+
+// 64 outputs of a weight, laid out for instructions that multiply and add four neighbours of each
+// (AVX-512 VNNI).
+struct Int8Panel {
+  const int8_t* numbers;   // [groups, 64, kInt8Group]
+  const int32_t* offsets;  // [64]: kInt8Offset times the sum of each output's numbers
+  int64_t groups;          // of inputs
+};
+
+// sums[rows, 64] = (x - kInt8Offset) * panel, exactly, for 1 to kMostInt8PanelRows rows, on one
+// thread; rows of x are x_stride numbers apart, and none is 0. Meanwhile the processor is asked for
+// half a panel behind `ahead`, unless it is null.
+//
+// Cost: reads the panel once; 128 operations a cycle where the processor has these instructions,
+// a few more than in float32 elsewhere.
+void Int8PanelProduct(const uint8_t* x, int64_t x_stride, int64_t rows, const Int8Panel& panel,
+                      const int8_t* ahead, int32_t* sums);
+
+// The same for any processor; Int8PanelProduct, where it knows nothing better.
+void PortableInt8PanelProduct(const uint8_t* x, int64_t x_stride, int64_t rows,
+                              const Int8Panel& panel, int32_t* sums);
+
+// y[rows, columns] = sums[rows, 64] * row_scales * column_scales + bias (+ y), for up to 64
+// columns; rows of y are y_stride numbers apart. bias may be null.
+void ScaleInt8Sums(const int32_t* sums, int64_t rows, int64_t columns, const float* row_scales,
+                   const float* column_scales, const float* bias, bool accumulate, int64_t y_stride,
+                   float* y);
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_KERNELS_INT8_PANEL_H_
