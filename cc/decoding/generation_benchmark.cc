@@ -1,20 +1,22 @@
 // Times a step of generation on the CPU: the layers, the logits and the best words of each row, of
 // a model with random weights, without TensorFlow.
 //
-//     generation_benchmark [base|demo [THREADS [float32|bfloat16 [BATCH BEAMS]]]]
+//     generation_benchmark [base|demo [THREADS [float32|bfloat16|int8|int8-bfloat16
+//         [BATCH BEAMS]]]]
 //
+// (int8: the weights are, and rows float32 or bfloat16)
 // prints for each cell the milliseconds of a step and of its parts, each part run alone over all
 // layers, and two floors: arithmetic, at the rate of a large product, and bytes that are read, at
 // the rate of reading memory, both measured in the same run. With one thread it is the
 // thread's own time that counts.
 
-#include <time.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <functional>
+#include <memory>
+#include <random>
+#include <set>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -25,16 +27,19 @@
 #include "cc/kernels/logits.h"
 #include "cc/kernels/matmul.h"
 #include "cc/kernels/packed_weights.h"
-#include "cc/kernels/row_math.h"
 #include "cc/kernels/top_k.h"
+#include "cc/testing/cpu_benchmark.h"
 #include "cc/testing/layer_weights.h"
 #include "cc/testing/values.h"
 
 namespace tf_ls {
 namespace {
 
+using test::AlignedMemory;
 using test::LayerWeights;
 using test::Random;
+using test::StackArena;
+using test::Time;
 
 // A decoder of NeurST's.
 struct Sizes {
@@ -46,73 +51,60 @@ constexpr Sizes kBase = {512, 8, 2048, 6, 32000};  // transformer_base
 constexpr Sizes kDemo = {128, 4, 512, 2, 8000};    // transformer_128_2e_2d_4h
 constexpr int64_t kSource = 32, kCached = 32, kMaxLength = 64;
 
-// Whether this thread's own time is counted, instead of the clock's: for one thread on a machine
-// that is busy with other things.
-bool count_own_time = false;
+// A type of rows, and whether weights are in int8.
+template <typename T, bool int8>
+struct Precision {
+  using Type = T;
+  static constexpr bool kInt8 = int8;
+  static constexpr int64_t kWeightBytes = int8 ? 1 : sizeof(T);
 
-double Seconds() {
-  timespec now;
-  clock_gettime(count_own_time ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC, &now);
-  return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
-}
-
-// Milliseconds of a call, the least of many: what others do on the machine only adds to it.
-double Time(const std::function<void()>& call) {
-  std::vector<double> times;
-  const double start = Seconds();
-  call();
-  while (times.size() < 5 || (times.size() < 200 && Seconds() - start < 0.3)) {
-    const double before = Seconds();
-    call();
-    times.push_back((Seconds() - before) * 1e3);
+  static const char* Name() {
+    if (int8) return std::is_same<T, float>::value ? "int8" : "int8-bfloat16";
+    return std::is_same<T, float>::value ? "float32" : "bfloat16";
   }
-  return *std::min_element(times.begin(), times.end());
-}
-
-// Scratch memory that is as cheap to get as from TensorFlow's allocator.
-class StackArena : public BlockArena {
- public:
-  StackArena() : BlockArena(size_t{256} << 20) {}
-
- protected:
-  std::shared_ptr<void> NewBlock(size_t bytes) override {
-    const std::shared_ptr<void> block(std::malloc(bytes + kAlignment), std::free);
-    void* start = block.get();
-    size_t space = bytes + kAlignment;
-    return {block, std::align(kAlignment, bytes, start, space)};
+  static size_t Place(const std::vector<WeightPiece>& pieces, const void* memory,
+                      PackedWeights* packed) {
+    if (int8) return PlaceInt8(pieces, memory, packed);
+    return PlacePacked<T>(pieces, memory, packed);
+  }
+  static void Pack(const Cpu& cpu, const std::vector<WeightPiece>& pieces, void* memory) {
+    if (int8) return PackInt8(cpu, pieces, memory);
+    PackWeights<T>(cpu, pieces, memory);
   }
 };
 
-// Numbers a nanosecond that products and reading memory reach at best, in the type T.
-template <typename T>
+// Numbers a nanosecond that products and reading memory reach at best.
 struct Rates {
   double flops;
   double bytes;
 
-  explicit Rates(const Cpu& cpu) {
+  template <typename P>
+  static Rates Of(const Cpu& cpu, P /*precision*/) {
+    using T = typename P::Type;
     constexpr int64_t kRows = 1024, kInputs = 512, kOutputs = 2048;
     const auto w = Random<float>(kInputs * kOutputs, 1);
     const auto x = Random<T>(kRows * kInputs, 2);
     std::vector<T> y(kRows * kOutputs);
+    const std::vector<WeightPiece> pieces = {{w.data(), kInputs, kOutputs}};
+    const AlignedMemory memory(P::Place(pieces, nullptr, nullptr));
+    PackedWeights packed;
+    Cpu with_weight = cpu;
+    if (P::kInt8) {
+      P::Pack(cpu, pieces, memory.start());
+      P::Place(pieces, memory.start(), &packed);
+      with_weight.packed_weights = &packed;
+    }
     const Weight weight = {w.data(), kInputs, kOutputs};
-    flops = 2.0 * kRows * kInputs * kOutputs / 1e6 /
-            Time([&] { MatMul(cpu, x.data(), kRows, weight, nullptr, false, y.data()); });
-    constexpr int64_t kRow = 4096, kCount = 16384;
-    const std::vector<float> memory(kRow * kCount, 1.0f);
-    std::vector<const float*> rows;
-    for (int64_t i = 0; i < kCount; ++i) rows.push_back(memory.data() + i * kRow);
-    std::vector<float> products(kCount);
-    bytes = 4.0 * kRow * kCount / 1e6 / Time([&] {
-              cpu.threads->ParallelFor(kCount, kRow, [&](int64_t begin, int64_t end) {
-                row::Products(memory.data(), rows.data() + begin, end - begin, kRow,
-                              products.data() + begin);
-              });
-            });
+    const double time =
+        Time([&] { MatMul(with_weight, x.data(), kRows, weight, nullptr, false, y.data()); });
+    return {2.0 * kRows * kInputs * kOutputs / 1e6 / time, test::ReadRate(cpu)};
   }
 };
 
-template <typename T>
+template <typename P>
 class Benchmark {
+  using T = typename P::Type;
+
  public:
   Benchmark(const Sizes& sizes, int threads)
       : sizes_(sizes), threads_(threads), cpu_{&threads_, &arena_, &packed_} {
@@ -129,27 +121,23 @@ class Benchmark {
     }
     embeddings_ = Random<float>(sizes_.vocab * sizes_.hidden, 3, 0.05);
     pieces.push_back({embeddings_.data(), sizes_.vocab, sizes_.hidden, /*transposed=*/true});
-    memory_.resize(PlacePacked<T>(pieces, nullptr, nullptr) + kAlignment);
-    void* start = memory_.data();
-    size_t space = memory_.size();
-    std::align(kAlignment, memory_.size() - kAlignment, start, space);
-    pack_time_ = Time([&] { PackWeights<T>(cpu_, pieces, start); });
-    PlacePacked<T>(pieces, start, &packed_);
+    memory_ = std::make_unique<AlignedMemory>(P::Place(pieces, nullptr, nullptr));
+    pack_time_ = Time([&] { P::Pack(cpu_, pieces, memory_->start()); });
+    P::Place(pieces, memory_->start(), &packed_);
     for (int64_t i = 0; i < sizes_.layers; ++i)
       layers_.emplace_back(cpu_, options_, pointers_[i].data());
   }
 
-  void PrintHead(const Rates<T>& rates) const {
-    std::printf("%s: %.0f GFLOP/s, %.1f GB/s, packing %.1f ms\n\n",
-                std::is_same<T, float>::value ? "float32" : "bfloat16", rates.flops, rates.bytes,
-                pack_time_);
+  void PrintHead(const Rates& rates) const {
+    std::printf("%s: %.0f GOP/s, %.1f GB/s, packing %.1f ms\n\n", P::Name(), rates.flops,
+                rates.bytes, pack_time_);
     std::printf(
         "| batch | beams | a step | products | self-attention | cross-attention | norms, rest | "
         "logits | top k | arithmetic | bytes | share of floor |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|---|\n");
   }
 
-  void Run(int64_t batch, int64_t beams, const Rates<T>& rates) {
+  void Run(int64_t batch, int64_t beams, const Rates& rates) {
     const int64_t rows = batch * beams;
     Cell cell(sizes_, batch, beams);
     const double step = Time([&] {
@@ -173,8 +161,9 @@ class Benchmark {
     const double positions =
         2.0 * sizes_.layers * sizes_.hidden * (rows * (kCached + 1) + batch * kSource);
     const double attention = 4.0 * sizes_.layers * sizes_.hidden * rows * (kCached + 1 + kSource);
+    // Attention, which is in float32, counts as if it were a product.
     const double arithmetic = (2 * numbers * rows + attention) / rates.flops / 1e6;
-    const double bytes = (numbers + positions) * sizeof(T) / rates.bytes / 1e6;
+    const double bytes = (numbers * P::kWeightBytes + positions * sizeof(T)) / rates.bytes / 1e6;
     std::printf(
         "| %ld | %ld | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %.0f %% |\n",
         static_cast<long>(batch), static_cast<long>(beams), step, products, self, cross,
@@ -317,19 +306,21 @@ class Benchmark {
   std::vector<LayerWeights> weights_;
   std::vector<std::vector<const float*>> pointers_;
   std::vector<float> embeddings_;
-  std::vector<unsigned char> memory_;
+  std::unique_ptr<AlignedMemory> memory_;
   double pack_time_;
   std::vector<GenerationLayer<Cpu, T>> layers_;
 };
 
-template <typename T>
-void RunCells(const Sizes& sizes, int threads, int64_t only_batch, int64_t only_beams) {
-  const Rates<T> rates = [&] {
+template <typename P>
+void RunCells(const Sizes& sizes, const std::string& only_type, int threads, int64_t only_batch,
+              int64_t only_beams) {
+  if (!only_type.empty() && only_type != P::Name()) return;
+  const Rates rates = [&] {
     ThreadPool pool(threads);
     StackArena arena;
-    return Rates<T>(Cpu{&pool, &arena});
+    return Rates::Of(Cpu{&pool, &arena}, P());
   }();
-  Benchmark<T> benchmark(sizes, threads);
+  Benchmark<P> benchmark(sizes, threads);
   benchmark.PrintHead(rates);
   for (const int64_t batch : {1, 8, 32}) {
     for (const int64_t beams : {1, 4}) {
@@ -344,19 +335,24 @@ void RunCells(const Sizes& sizes, int threads, int64_t only_batch, int64_t only_
 }  // namespace tf_ls
 
 int main(int argc, char** argv) {
+  using tf_ls::bfloat16;
+  using tf_ls::Precision;
   const std::string model = argc > 1 ? argv[1] : "base";
   const int threads = argc > 2 ? std::atoi(argv[2]) : 2;
   const std::string type = argc > 3 ? argv[3] : "";
   const int64_t batch = argc > 5 ? std::atoi(argv[4]) : 0;
   const int64_t beams = argc > 5 ? std::atoi(argv[5]) : 0;
-  if ((model != "base" && model != "demo") || threads < 1 ||
-      (!type.empty() && type != "float32" && type != "bfloat16")) {
+  const std::set<std::string> types = {"", "float32", "bfloat16", "int8", "int8-bfloat16"};
+  if ((model != "base" && model != "demo") || threads < 1 || types.count(type) == 0) {
     std::fprintf(stderr,
-                 "generation_benchmark [base|demo [THREADS [float32|bfloat16 [BATCH BEAMS]]]]\n");
+                 "generation_benchmark [base|demo [THREADS [float32|bfloat16|int8|int8-bfloat16 "
+                 "[BATCH BEAMS]]]]\n");
     return 1;
   }
   const tf_ls::Sizes sizes = model == "base" ? tf_ls::kBase : tf_ls::kDemo;
-  tf_ls::count_own_time = threads == 1;
-  if (type != "bfloat16") tf_ls::RunCells<float>(sizes, threads, batch, beams);
-  if (type != "float32") tf_ls::RunCells<tf_ls::bfloat16>(sizes, threads, batch, beams);
+  tf_ls::test::count_own_time = threads == 1;
+  tf_ls::RunCells<Precision<float, false>>(sizes, type, threads, batch, beams);
+  tf_ls::RunCells<Precision<bfloat16, false>>(sizes, type, threads, batch, beams);
+  tf_ls::RunCells<Precision<float, true>>(sizes, type, threads, batch, beams);
+  tf_ls::RunCells<Precision<bfloat16, true>>(sizes, type, threads, batch, beams);
 }
