@@ -1,9 +1,7 @@
 #include <cstring>
-#include <utility>
 
 #include "cc/core/multiversion.h"
 #include "cc/kernels/int8_panel.h"
-#include "cc/kernels/lanes.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -13,11 +11,14 @@ namespace tf_ls {
 namespace {
 
 constexpr int64_t kLineBytes = kInt8PanelColumns * kInt8Group;  // of a group of inputs
-constexpr int kVectors = 4;                                     // of 64 bytes, in such a line
+// What takes the offset away from a group, and gives its numbers their signs.
+constexpr uint32_t kSigns = 0x80808080u;
 
-// Each number of sixteen pairs of neighbours.
-typedef int16_t Halves __attribute__((vector_size(64)));
-typedef int32_t Sums __attribute__((vector_size(64)));
+uint32_t SignedGroup(const uint8_t* x) {
+  uint32_t group;
+  std::memcpy(&group, x, sizeof(group));
+  return group ^ kSigns;
+}
 
 template <typename To, typename From>
 TF_LS_INLINE To BitsAs(const From& from) {
@@ -27,33 +28,58 @@ TF_LS_INLINE To BitsAs(const From& from) {
   return to;
 }
 
-// Products of two neighbours, at most 127 * 128 in magnitude each, fit into 16 bits with their sum.
-TF_LS_INLINE void PortableSum(const uint8_t* x, const int8_t* numbers, int64_t groups,
-                              int32_t* sums) {
-  for (int v = 0; v < kVectors; ++v) {
-    Sums sum = {};
-    for (int64_t p = 0; p < groups; ++p) {
+// With vectors that all processors have. Products of two neighbours, at most 127 * 128 in magnitude
+// each, fit into 16 bits with their sum.
+void SumOnAny(const uint8_t* x, const Int8Panel& panel, int32_t* sums) {
+  typedef int16_t Halves __attribute__((vector_size(16)));
+  typedef int32_t Wholes __attribute__((vector_size(16)));
+  constexpr int64_t kColumns = sizeof(Wholes) / sizeof(int32_t);
+  for (int64_t j = 0; j < kInt8PanelColumns; j += kColumns) {
+    Wholes sum = {};
+    for (int64_t p = 0; p < panel.groups; ++p) {
       Halves weights;
-      std::memcpy(&weights, numbers + p * kLineBytes + v * sizeof(weights), sizeof(weights));
-      uint32_t group;
-      std::memcpy(&group, x + p * kInt8Group, sizeof(group));
+      std::memcpy(&weights, panel.numbers + p * kLineBytes + j * kInt8Group, sizeof(weights));
       const Halves inputs =
-          BitsAs<Halves>(Sums{} + static_cast<int32_t>(group ^ 0x80808080u));  // with a sign
-      const Sums pairs = BitsAs<Sums>(((weights << 8) >> 8) * ((inputs << 8) >> 8) +
-                                      (weights >> 8) * (inputs >> 8));
+          BitsAs<Halves>(Wholes{} + static_cast<int32_t>(SignedGroup(x + p * kInt8Group)));
+      const Wholes pairs = BitsAs<Wholes>(((weights << 8) >> 8) * ((inputs << 8) >> 8) +
+                                          (weights >> 8) * (inputs >> 8));
       sum += ((pairs << 16) >> 16) + (pairs >> 16);
     }
-    std::memcpy(sums + v * kLanes, &sum, sizeof(sum));
+    std::memcpy(sums + j, &sum, sizeof(sum));
   }
 }
 
 #if defined(__x86_64__)
+#define TF_LS_AVX2 __attribute__((target("avx2")))
 #define TF_LS_VNNI __attribute__((target("avx512f,avx512vnni")))
 
-bool HasVnni() {
-  static const bool has = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni");
-  return has;
+// The instruction that multiplies bytes takes one of each two without a sign: the weight's
+// magnitude, while its sign goes to the input. Sums of two fit into 16 bits, as above.
+TF_LS_AVX2 void SumWithAvx2(const uint8_t* x, const Int8Panel& panel, int32_t* sums) {
+  constexpr int kVectors = kLineBytes / sizeof(__m256i);
+  __m256i sum[kVectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) sum[v] = _mm256_setzero_si256();
+  const __m256i ones = _mm256_set1_epi16(1);
+  for (int64_t p = 0; p < panel.groups; ++p) {
+    const __m256i inputs = _mm256_set1_epi32(static_cast<int>(SignedGroup(x + p * kInt8Group)));
+    const auto* const line = reinterpret_cast<const __m256i*>(panel.numbers + p * kLineBytes);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const __m256i weights = _mm256_loadu_si256(line + v);
+      const __m256i pairs =
+          _mm256_maddubs_epi16(_mm256_abs_epi8(weights), _mm256_sign_epi8(inputs, weights));
+      sum[v] = _mm256_add_epi32(sum[v], _mm256_madd_epi16(pairs, ones));
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < kVectors; ++v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums) + v, sum[v]);
+  }
 }
+
+constexpr int kVectors = kLineBytes / sizeof(__m512i);
+constexpr int64_t kLanes = sizeof(__m512i) / sizeof(int32_t);
 
 // All sums stay in registers. The loops are unrolled by order, since the compiler keeps arrays in
 // memory that are still arrays when it unrolls by itself.
@@ -124,27 +150,37 @@ void VnniSums(const uint8_t* x, int64_t x_stride, int64_t rows, const Int8Panel&
   }
 }
 
+#undef TF_LS_AVX2
 #undef TF_LS_VNNI
 #endif
 
 }  // namespace
 
-void Int8PanelProduct(const uint8_t* x, int64_t x_stride, int64_t rows, const Int8Panel& panel,
-                      const int8_t* ahead, int32_t* sums) {
+Int8Instructions BestInt8Instructions() {
 #if defined(__x86_64__)
-  if (HasVnni()) {
+  static const Int8Instructions best = [] {
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vnni"))
+      return Int8Instructions::kAvx512Vnni;
+    return __builtin_cpu_supports("avx2") ? Int8Instructions::kAvx2 : Int8Instructions::kAny;
+  }();
+  return best;
+#else
+  return Int8Instructions::kAny;
+#endif
+}
+
+void Int8PanelProduct(const uint8_t* x, int64_t x_stride, int64_t rows, const Int8Panel& panel,
+                      const int8_t* ahead, int32_t* sums, Int8Instructions with) {
+#if defined(__x86_64__)
+  if (with == Int8Instructions::kAvx512Vnni) {
     if (ahead == nullptr) return VnniSums<false>(x, x_stride, rows, panel, ahead, sums);
     return VnniSums<true>(x, x_stride, rows, panel, ahead, sums);
   }
+  const auto sum = with == Int8Instructions::kAvx2 ? SumWithAvx2 : SumOnAny;
+#else
+  const auto sum = SumOnAny;
 #endif
-  PortableInt8PanelProduct(x, x_stride, rows, panel, sums);
-}
-
-TF_LS_MULTIVERSION void PortableInt8PanelProduct(const uint8_t* x, int64_t x_stride, int64_t rows,
-                                                 const Int8Panel& panel, int32_t* sums) {
-  for (int64_t i = 0; i < rows; ++i) {
-    PortableSum(x + i * x_stride, panel.numbers, panel.groups, sums + i * kInt8PanelColumns);
-  }
+  for (int64_t i = 0; i < rows; ++i) sum(x + i * x_stride, panel, sums + i * kInt8PanelColumns);
 }
 
 TF_LS_MULTIVERSION void ScaleInt8Sums(const int32_t* sums, int64_t rows, int64_t columns,

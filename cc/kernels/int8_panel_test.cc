@@ -75,44 +75,36 @@ struct Operands {
   std::vector<int32_t> offsets;
 };
 
-// Calls product(operands, rows, sums) for many of them.
-template <typename Product>
-void CheckSums(const Product& product) {
-  for (const bool extreme : {false, true}) {
-    for (const int64_t groups : {0, 1, 2, 3, 128, 4096}) {
-      const Operands operands(groups, extreme);
-      for (int64_t rows = 1; rows <= kMostInt8PanelRows; ++rows) {
-        std::vector<int32_t> sums(rows * kColumns + 1, kUnwritten);
-        product(operands, rows, sums.data());
-        EXPECT_EQ(sums.back(), kUnwritten);
-        sums.pop_back();
-        EXPECT_EQ(std::vector<int64_t>(sums.begin(), sums.end()), operands.Sums(rows))
-            << groups << " groups, " << rows << " rows";
+class Int8PanelTest : public ::testing::TestWithParam<Int8Instructions> {
+ protected:
+  void CheckSums(bool look_ahead) {
+    if (GetParam() > BestInt8Instructions()) GTEST_SKIP() << "this processor has not got them";
+    for (const bool extreme : {false, true}) {
+      for (const int64_t groups : {0, 1, 2, 3, 128, 4096}) {
+        const Operands operands(groups, extreme);
+        for (int64_t rows = 1; rows <= kMostInt8PanelRows; ++rows) {
+          std::vector<int32_t> sums(rows * kColumns + 1, kUnwritten);
+          Int8PanelProduct(operands.x.data(), operands.stride, rows, operands.panel(),
+                           look_ahead ? operands.numbers.data() : nullptr, sums.data(), GetParam());
+          EXPECT_EQ(sums.back(), kUnwritten);
+          sums.pop_back();
+          EXPECT_EQ(std::vector<int64_t>(sums.begin(), sums.end()), operands.Sums(rows))
+              << groups << " groups, " << rows << " rows";
+        }
       }
     }
   }
-}
+};
 
-TEST(Int8PanelTest, SumsExactly) {
-  CheckSums([](const Operands& operands, int64_t rows, int32_t* sums) {
-    Int8PanelProduct(operands.x.data(), operands.stride, rows, operands.panel(), nullptr, sums);
-  });
-}
+INSTANTIATE_TEST_SUITE_P(WithAnyAvx2AndVnni, Int8PanelTest,
+                         ::testing::Values(Int8Instructions::kAny, Int8Instructions::kAvx2,
+                                           Int8Instructions::kAvx512Vnni));
 
-TEST(Int8PanelTest, SumsTheSameLookingAhead) {
-  CheckSums([](const Operands& operands, int64_t rows, int32_t* sums) {
-    Int8PanelProduct(operands.x.data(), operands.stride, rows, operands.panel(),
-                     operands.numbers.data(), sums);
-  });
-}
+TEST_P(Int8PanelTest, SumsExactly) { CheckSums(/*look_ahead=*/false); }
 
-TEST(Int8PanelTest, SumsExactlyOnAnyProcessor) {
-  CheckSums([](const Operands& operands, int64_t rows, int32_t* sums) {
-    PortableInt8PanelProduct(operands.x.data(), operands.stride, rows, operands.panel(), sums);
-  });
-}
+TEST_P(Int8PanelTest, SumsTheSameLookingAhead) { CheckSums(/*look_ahead=*/true); }
 
-TEST(Int8PanelTest, ScalesSums) {
+TEST(Int8SumsTest, AreScaled) {
   for (const int64_t columns : {1, 15, 16, 33, 64}) {
     for (const bool has_bias : {false, true}) {
       for (const bool accumulate : {false, true}) {

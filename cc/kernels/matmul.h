@@ -26,8 +26,7 @@ struct Weight {
 // Cost: 2 * rows * inputs * outputs flops; reads x and the weight once a block of rows, writes y
 // once. oneDNN does the product: weights are cast to T and laid out for it once a call, unless
 // cpu.packed_weights has them, rows are shared out in blocks over the threads. Where the processor
-// has no bfloat16 arithmetic, the product is computed in float32. If cpu.packed_weights has the
-// weight in int8, rows are quantised (quantize.h) and the product is Int8Weight's.
+// has no bfloat16 arithmetic, the product is computed in float32.
 void MatMul(const Cpu& cpu, const float* x, int64_t rows, const Weight& weight, const float* bias,
             bool accumulate, float* y);
 void MatMul(const Cpu& cpu, const bfloat16* x, int64_t rows, const Weight& weight,

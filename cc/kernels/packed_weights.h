@@ -78,7 +78,8 @@ class PackedWeight {
   unsigned char* memory_;
 };
 
-// Those of a model, found by their addresses. A model has some hundred.
+// Those of a model, found by their addresses. A model has some hundred. MatMul and Logits multiply
+// by a weight that is there in int8 as Int8Weight does, with rows of any type.
 class PackedWeights {
  public:
   void Add(const PackedWeight& weight) { weights_.push_back(weight); }
