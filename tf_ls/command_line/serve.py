@@ -17,6 +17,7 @@ def add_parser(subparsers) -> None:
         help="serve SavedModels over HTTP and gRPC",
         description="Answers TensorFlow Serving's REST and gRPC requests; see docs/serving.md.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,  # --token must not be taken for --token-file
     )
     parser.add_argument(
         "path",
