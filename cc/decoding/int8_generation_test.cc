@@ -72,7 +72,7 @@ class RandomModel {
 
   void Spoil(const std::vector<WeightPiece>& pieces) {
     for (const WeightPiece& piece : pieces) {
-      std::fill_n(const_cast<float*>(piece.data), piece.count(),
+      std::fill_n(const_cast<float*>(piece.name()), piece.count(),
                   std::numeric_limits<float>::quiet_NaN());
     }
   }
@@ -186,8 +186,8 @@ TYPED_TEST(Int8GenerationTest, ReadsNothingButInt8OfStoredWeights) {
   std::vector<StoredInt8> stored;
   for (const WeightPiece& piece : pieces) {
     const Weight weight = piece.transposed
-                              ? Weight{piece.data, piece.columns, piece.rows, /*transposed=*/true}
-                              : Weight{piece.data, piece.rows, piece.columns};
+                              ? Weight{piece.name(), piece.columns, piece.rows, /*transposed=*/true}
+                              : Weight{piece.name(), piece.rows, piece.columns};
     numbers.emplace_back(piece.count());
     scales.emplace_back(weight.outputs);
     QuantizeWeight(cpu, weight, numbers.back().data(), scales.back().data());

@@ -270,6 +270,7 @@ def test_two_loads_have_their_own_weights(saved):
 SESSION = """
 import tf_ls
 import tensorflow as tf
+tf.config.experimental.enable_tensor_float_32_execution(False)
 tf1 = tf.compat.v1
 with tf1.Session(graph=tf.Graph()) as session:
     model = tf1.saved_model.loader.load(session, ["serve"], {path!r})
@@ -282,10 +283,13 @@ with tf1.Session(graph=tf.Graph()) as session:
 FRESH = """
 import tf_ls
 import tensorflow as tf
+tf.config.experimental.enable_tensor_float_32_execution(False)
 loaded = tf.saved_model.load({path!r})
 types = {{"memory": tf.float32, "lengths": tf.int64, "start": tf.int64}}
 inputs = {{name: tf.constant(value, types[name]) for name, value in {inputs}.items()}}
 print(loaded.generate(**inputs)["scores"].numpy().tolist())
+device = loaded.decoder._packed.resource_handle.device
+assert bool(tf.config.list_physical_devices("GPU")) == ("GPU" in device), device
 """
 
 

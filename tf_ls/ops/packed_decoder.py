@@ -27,7 +27,8 @@ class PackedDecoder(tf.Module):
                 return tf_ls.ops.generate(self.decoder, memory, lengths, start, OPTIONS)
 
     It lies in the memory of the device on which it is made, beside the weights themselves, as long
-    as this object, or a function that calls `generate` with it, does.
+    as this object, or a function that calls `generate` with it, does. One that is loaded lies on
+    the GPU, if TensorFlow sees one, the first unless the load is within tf.device of another.
 
     Attributes:
         decoder: what it is packed from.
@@ -74,12 +75,19 @@ class _Packed(tf.saved_model.experimental.TrackableResource):
         self._decoder = decoder
         self._dtype = dtype
         self._initialize()
+        # Where a SavedModel's is to be made when it is loaded: on the GPU, if there is one, beside
+        # the variables. By itself TensorFlow makes a resource that a function returns on the CPU.
+        self._resource_device = "/device:GPU:*"
 
     def _create_resource(self) -> tf.Tensor:
         if tf.executing_eagerly() or tf.compat.v1.get_default_graph().building_function:
             return library.ops.ls_anonymous_packed_decoder()
-        # The graph of a SavedModel, for sessions, whose runs have nothing in common but names.
-        return library.ops.ls_packed_decoder_handle(shared_name=f"packed_decoder_{uuid.uuid4()}")
+        # The graph of a SavedModel, for sessions, whose runs have nothing in common but names. They
+        # choose devices themselves, and some would not do without one that a graph names.
+        with tf.device(None):
+            return library.ops.ls_packed_decoder_handle(
+                shared_name=f"packed_decoder_{uuid.uuid4()}"
+            )
 
     def _initialize(self) -> None:
         library.ops.ls_pack_decoder(
