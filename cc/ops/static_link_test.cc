@@ -23,6 +23,7 @@ using tensorflow::Tensor;
 const std::set<std::string>& Operations() {
   static const auto* const operations = new std::set<std::string>{
       "LSAdam",
+      "LSAnonymousPackedDecoder",
       "LSCrossEntropy",
       "LSCrossEntropyGrad",
       "LSDecoderLayer",
@@ -35,12 +36,15 @@ const std::set<std::string>& Operations() {
       "LSEncoderLayer",
       "LSEncoderLayerGrad",
       "LSGenerate",
+      "LSGeneratePacked",
       "LSLayerNorm",
       "LSLayerNormGrad",
       "LSLayout",
       "LSOutputProjection",
       "LSOutputProjectionGrad",
       "LSPack",
+      "LSPackDecoder",
+      "LSPackedDecoderHandle",
       "LSProjectedCrossEntropy",
       "LSProjectedCrossEntropyGrad",
       "LSProjectedCrossEntropySum",
