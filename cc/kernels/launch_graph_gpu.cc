@@ -1,20 +1,15 @@
 #include <cuda_runtime_api.h>
 
-#include <stdexcept>
-
+#include "cc/kernels/check_cuda.h"
 #include "cc/kernels/launch_graph.h"
 
 namespace tf_ls {
 namespace {
 
-void Check(cudaError_t error) {
-  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
-}
-
 // A stream of its own: on one that others launch on, too, their launches would be recorded.
 class RecordingStream {
  public:
-  RecordingStream() { Check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+  RecordingStream() { CheckCuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
   ~RecordingStream() { cudaStreamDestroy(stream_); }
   RecordingStream(const RecordingStream&) = delete;
   RecordingStream& operator=(const RecordingStream&) = delete;
@@ -34,7 +29,7 @@ Graph EndRecording(cudaStream_t stream) {
   cudaGraph_t graph = nullptr;
   const cudaError_t error = cudaStreamEndCapture(stream, &graph);
   Graph result(graph);
-  Check(error);
+  CheckCuda(error);
   return result;
 }
 
@@ -44,7 +39,7 @@ Graph EndRecording(cudaStream_t stream) {
 // allocated.
 LaunchGraph::LaunchGraph(const std::function<void(CUstream_st*)>& launch) {
   const RecordingStream stream;
-  Check(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeRelaxed));
+  CheckCuda(cudaStreamBeginCapture(stream.get(), cudaStreamCaptureModeRelaxed));
   try {
     launch(stream.get());
   } catch (...) {
@@ -55,11 +50,13 @@ LaunchGraph::LaunchGraph(const std::function<void(CUstream_st*)>& launch) {
   }
   const Graph graph = EndRecording(stream.get());
   cudaGraphExec_t executable = nullptr;
-  Check(cudaGraphInstantiate(&executable, graph.get(), 0));
+  CheckCuda(cudaGraphInstantiate(&executable, graph.get(), 0));
   graph_.reset(executable);
 }
 
-void LaunchGraph::Launch(const Gpu& gpu) const { Check(cudaGraphLaunch(graph_.get(), gpu.stream)); }
+void LaunchGraph::Launch(const Gpu& gpu) const {
+  CheckCuda(cudaGraphLaunch(graph_.get(), gpu.stream));
+}
 
 void LaunchGraph::Destroy::operator()(CUgraphExec_st* graph) const { cudaGraphExecDestroy(graph); }
 

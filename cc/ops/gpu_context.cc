@@ -8,6 +8,7 @@
 
 #include "cc/kernels/cast_numbers.h"
 #include "cc/kernels/cast_weights.h"
+#include "cc/kernels/check_cuda.h"
 #include "tensorflow/core/platform/tensor_float_32_utils.h"
 #include "xla/stream_executor/stream.h"
 
@@ -15,10 +16,6 @@ namespace tf_ls {
 namespace {
 
 using tensorflow::Tensor;
-
-void Check(cudaError_t error) {
-  if (error != cudaSuccess) throw std::runtime_error(cudaGetErrorString(error));
-}
 
 CUstream_st* StreamOf(tensorflow::OpKernelContext* context) {
   return static_cast<CUstream_st*>(
@@ -136,15 +133,15 @@ void DeviceContext<Gpu>::Bring(std::initializer_list<HostNumbers> numbers) {
     *part.data = device + start;
     start += AlignUp(part.bytes);
   }
-  Check(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, gpu_.stream));
+  CheckCuda(cudaMemcpyAsync(device, host.data(), bytes, cudaMemcpyHostToDevice, gpu_.stream));
 }
 
 void DeviceContext<Gpu>::Copy(const void* from, size_t bytes, void* to) {
-  Check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, gpu_.stream));
+  CheckCuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, gpu_.stream));
 }
 
 void DeviceContext<Gpu>::Clear(void* to, size_t bytes) {
-  Check(cudaMemsetAsync(to, 0, bytes, gpu_.stream));
+  CheckCuda(cudaMemsetAsync(to, 0, bytes, gpu_.stream));
 }
 
 }  // namespace tf_ls
