@@ -50,15 +50,3 @@ def test_bad_flags(flag, message, capsys):
         main(["serve", "folder", flag])
     assert exit.value.code == 2
     assert message in capsys.readouterr().err
-
-
-def test_help_needs_no_tensorflow():
-    code = (
-        "import sys\n"
-        "from tf_ls.command_line.main import main\n"
-        "try:\n    main(['serve', '--help'])\n"
-        "except SystemExit:\n    sys.exit('tensorflow' in sys.modules)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "--batch-tokens" in result.stdout

@@ -157,15 +157,3 @@ def test_version(capsys):
         main(["--version"])
     assert exit.value.code == 0
     assert capsys.readouterr().out == f"tf_ls {tf_ls.__version__}\n"
-
-
-def test_help_needs_no_tensorflow():
-    code = (
-        "import sys\n"
-        "from tf_ls.command_line.main import main\n"
-        "try:\n    main(['translate', '--help'])\n"
-        "except SystemExit:\n    sys.exit('tensorflow' in sys.modules)\n"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.returncode == 0, result.stdout + result.stderr
-    assert "--restart" in result.stdout
