@@ -42,7 +42,7 @@ class PackedWeight {
   // multiple of kMostColumns, and so is `count` unless the outputs end there.
   //
   // Cost: reads the weight once for every kMostRows rows: a few rows take as long as that takes.
-  // oneDNN multiplies; up to kMostPanelRows rows PanelProduct, if it can.
+  // oneDNN multiplies; PanelProduct, if it can, where there are few rows.
   void Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t first, int64_t count,
                 const float* bias, bool accumulate, DataType y_type, int64_t y_stride,
                 void* y) const;
@@ -57,8 +57,8 @@ class PackedWeight {
   // Rows that are multiplied by a slice at once.
   static constexpr int64_t kMostRows = 128;
 
-  // As Multiply, the outputs of one slice, of up to kMostPanelRows rows of float32.
-  void MultiplyFewRows(const float* x, int64_t x_stride, int64_t rows, int64_t slice,
+  // As Multiply, the outputs of one panel, of rows of float32.
+  void MultiplyFewRows(const float* x, int64_t x_stride, int64_t rows, int64_t panel,
                        const float* bias, bool accumulate, DataType y_type, int64_t y_stride,
                        unsigned char* y) const;
 

@@ -25,21 +25,36 @@ const float* Widened(const Cpu& cpu, const Tensor& tensor, Arena* memory) {
   return wide;
 }
 
-// Cycles that are worth waking another thread for, and those of a piece of work.
-constexpr int64_t kWorthSharing = 1 << 16;
+// Cycles that are worth waking another thread for, and those that are worth handing over to one
+// that looks for work; those of a piece of work.
+constexpr int64_t kWorthWaking = 1 << 16;
+constexpr int64_t kWorthHandingOver = 1 << 13;
 constexpr int64_t kPieceCycles = 1 << 14;
+constexpr int64_t kCrewPieceCycles = 1 << 12;
 // Of each thread's work, so that one that comes late gets less.
 constexpr int64_t kPieces = 4;
 
 }  // namespace
 
+void TensorFlowThreads::FormCrew() {
+  if (crew_ != nullptr) return;
+  crew_ = std::make_unique<WorkCrew>(workers_->NumThreads() - 1, [this](std::function<void()> run) {
+    workers_->Schedule(std::move(run));
+  });
+}
+
 void TensorFlowThreads::Share(int64_t total, int64_t cost,
                               const std::function<void(int64_t, int64_t)>& work) {
   if (total <= 0) return;
   const int64_t threads = std::min<int64_t>(workers_->NumThreads(), total);
-  if (threads <= 1 || total * cost < kWorthSharing) return work(0, total);
-  const int64_t least = kPieceCycles / std::max<int64_t>(1, cost);
+  const int64_t cycles = total * cost;
+  const bool wakes = cycles >= kWorthWaking;
+  const bool hands_over = crew_ != nullptr && cycles >= kWorthHandingOver && crew_->looking() > 0;
+  if (threads <= 1 || !(wakes || hands_over)) return work(0, total);
+  const int64_t piece_cycles = crew_ == nullptr ? kPieceCycles : kCrewPieceCycles;
+  const int64_t least = piece_cycles / std::max<int64_t>(1, cost);
   const int64_t piece = std::max<int64_t>({1, least, total / (threads * kPieces)});
+  if (crew_ != nullptr) return crew_->Share(total, piece, wakes, work);
   const auto shared = std::make_shared<SharedWork>(total, piece, work);
   const int64_t pieces = (total + piece - 1) / piece;
   for (int64_t i = 1; i < std::min(threads, pieces); ++i)

@@ -3,10 +3,12 @@
 
 #include <functional>
 #include <initializer_list>
+#include <memory>
 #include <vector>
 
 #include "cc/core/bfloat16.h"
 #include "cc/core/cpu.h"
+#include "cc/core/work_crew.h"
 #include "cc/kernels/packed_weights.h"
 #include "cc/ops/device_context.h"
 #include "tensorflow/core/framework/op_kernel.h"
@@ -21,12 +23,16 @@ class TensorFlowThreads : public Threads {
   explicit TensorFlowThreads(tensorflow::OpKernelContext* context)
       : workers_(context->device()->tensorflow_cpu_worker_threads()->workers) {}
 
+  // From now on threads that have helped stay for a while.
+  void FormCrew();
+
  protected:
   void Share(int64_t total, int64_t cost,
              const std::function<void(int64_t, int64_t)>& work) override;
 
  private:
   tensorflow::thread::ThreadPool* const workers_;
+  std::unique_ptr<WorkCrew> crew_;
 };
 
 // The CPU, with the casts between TensorFlow's types and those that layers compute in: float16 is
@@ -67,6 +73,7 @@ class DeviceContext<Cpu> {
   template <typename T>
   LoopWeights PrepareLoop(const std::vector<WeightPiece>& weights, Arena* memory) const;
   void Use(const LoopWeights& weights) { packed_weights_ = weights; }
+  void BeginLoop() { threads_.FormCrew(); }
 
   // There is but one memory.
   void Bring(std::initializer_list<HostNumbers>) {}

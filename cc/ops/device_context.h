@@ -30,6 +30,7 @@ namespace tf_ls {
 //                 the same for the steps of a loop, of which there are so many that any preparation
 //                 pays; it may be used as long as the memory lasts. Weights are float32 or of a
 //                 type for which PreparesFrom<T>(type)
+//   BeginLoop()   makes ready for steps that come one right after the other
 //   Bring(numbers)
 //                 makes pointers to host memory, of what an operation has checked there, point to
 //                 copies that kernels can read

@@ -185,6 +185,7 @@ class SearchOp : public DeviceKernel<Device> {
     }
     tensorflow::CancellationManager* const manager = context->cancellation_manager();
     const auto cancelled = [manager] { return manager != nullptr && manager->IsCancelled(); };
+    device->BeginLoop();
     try {
       const auto results = Generate<Device, T>(device->device(), model, source, inputs.sentences(),
                                                inputs.options(), {&lasting, &host}, cancelled);

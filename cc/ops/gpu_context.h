@@ -47,6 +47,7 @@ class DeviceContext<Gpu> {
   template <typename T>
   LoopWeights PrepareLoop(const std::vector<WeightPiece>& weights, Arena* memory) const;
   void Use(const LoopWeights& weights) { weight_casts_ = weights; }
+  void BeginLoop() {}
 
   void Bring(std::initializer_list<HostNumbers> numbers);
   void Copy(const void* from, size_t bytes, void* to);
