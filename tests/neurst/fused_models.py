@@ -105,6 +105,19 @@ def test_tokens_are_looked_up_without_padding():
     assert not {"LSPack", "LSDropout", "ResourceGather"} & set(types)
 
 
+def test_reading_the_tables_copies_nothing():
+    model = translation_model()
+    inputs = translation_inputs()
+    model(dict(inputs), is_training=True)
+
+    def address(tensor):
+        return np.asarray(memoryview(tensor)).ctypes.data
+
+    for variable in model.trainable_variables:
+        read = variable.read_value()
+        assert address(variable.read_value()) == address(read), variable.name
+
+
 def test_what_a_model_embeds_itself_is_packed():
     make_model, make_inputs = MODELS["speech"]
     model, inputs = make_model(), make_inputs()

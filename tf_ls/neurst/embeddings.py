@@ -17,6 +17,21 @@ from tf_ls.neurst import weights
 from tf_ls.neurst.eligibility import compute_dtype
 
 
+def make_bottom(stock_bottom):
+    """`WordEmbeddingSharedWeights._bottom`, the lookup of embeddings.
+
+    NeurST builds a model by calling it eagerly. A lookup in a variable, instead of its value, would
+    have TensorFlow copy the whole table from then on, whenever a fused operation reads it.
+    """
+
+    def bottom(self, x):
+        if tf.executing_eagerly():
+            return tf.gather(tf.convert_to_tensor(self.quant_weight(self._shared_weights)), x)
+        return stock_bottom(self, x)
+
+    return bottom
+
+
 def word_table(modality: Any) -> WordEmbeddingSharedWeights | None:
     """The layer that holds a modality's table, if it is one of NeurST's own and has its variables.
 

@@ -17,6 +17,7 @@ def install() -> None:
     )
     from neurst.layers.decoders.transformer_decoder import TransformerDecoder
     from neurst.layers.encoders.transformer_encoder import TransformerEncoder
+    from neurst.layers.modalities.text_modalities import WordEmbeddingSharedWeights
     from neurst.layers.search.beam_search import BeamSearch
     from neurst.layers.search.sampling import Sampling
     from neurst.models.encoder_decoder_model import EncoderDecoderModel
@@ -29,6 +30,7 @@ def install() -> None:
     from tf_ls.neurst import (
         callbacks,
         criterions,
+        embeddings,
         host_batches,
         optimizers,
         packed_model,
@@ -44,6 +46,7 @@ def install() -> None:
     _replace(
         EncoderDecoderModel, "get_symbols_to_logits_fn", packed_model.make_get_symbols_to_logits_fn
     )
+    _replace(WordEmbeddingSharedWeights, "_bottom", embeddings.make_bottom)
     _replace(BeamSearch, "call", searches.make_beam_search_call)
     _replace(Sampling, "call", searches.make_sampling_call)
     _replace(LabelSmoothedCrossEntropy, "__call__", criterions.make_call)
