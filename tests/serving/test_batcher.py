@@ -212,6 +212,71 @@ def test_overload_by_time():
     batching(test, limits=Limits(queue_seconds=2.0))
 
 
+def test_a_burst_may_wait():
+    async def test(batcher):
+        group = Doubler()
+        requests = [submit(batcher, group, 1)]
+        await until(lambda: group.batches)
+        requests += [submit(batcher, group, number) for number in range(2, 12)]
+        await asyncio.sleep(0.01)
+        group.gate.set()
+        assert await asyncio.gather(*requests) == [[2 * n] for n in range(1, 12)]
+
+    batching(test, budget=Budget(100, 2), limits=Limits(queue_patience=60.0))
+
+
+async def overloaded(batcher, group):
+    """One request runs, and more has been waiting for too long than the next batch takes."""
+    requests = [submit(batcher, group, 1)]
+    await until(lambda: group.batches)
+    requests += [submit(batcher, group, number) for number in (2, 3, 4)]
+    await asyncio.sleep(0.05)
+    return requests
+
+
+def test_under_overload_the_oldest_are_refused():
+    async def test(batcher):
+        group = Doubler()
+        requests = await overloaded(batcher, group)
+        requests.append(submit(batcher, group, 5))
+        for old in requests[1:3]:
+            with pytest.raises(ServingError, match="overloaded: more comes") as error:
+                await old
+            assert error.value.code == "RESOURCE_EXHAUSTED"
+            assert error.value.retry_after >= 1
+        group.gate.set()
+        assert await asyncio.gather(*requests[:1], *requests[3:]) == [[2], [8], [10]]
+        assert group.batches == [[1], [4, 5]]
+
+    batching(test, budget=Budget(100, 2), limits=Limits(queue_patience=0.01))
+
+
+def test_under_overload_what_has_begun_is_finished():
+    async def test(batcher):
+        group = Doubler()
+        begun = submit(batcher, group, 1, 2, 3, 4, 5)
+        await until(lambda: group.batches)
+        await asyncio.sleep(0.05)
+        with pytest.raises(ServingError, match="overloaded: more comes"):
+            await submit(batcher, group, 6)
+        group.gate.set()
+        assert await begun == [2, 4, 6, 8, 10]
+
+    batching(test, budget=Budget(100, 2), limits=Limits(queue_patience=0.01))
+
+
+def test_under_overload_nobody_is_refused_for_what_is_too_large_itself():
+    async def test(batcher):
+        group = Doubler()
+        requests = await overloaded(batcher, group)
+        with pytest.raises(ServingError, match="overloaded: more comes"):
+            await submit(batcher, group, 5, 6, 7)
+        group.gate.set()
+        assert await asyncio.gather(*requests) == [[2], [4], [6], [8]]
+
+    batching(test, budget=Budget(100, 2), limits=Limits(queue_patience=0.01))
+
+
 # Giving up ---------------------------------------------------------------------------------------
 
 

@@ -64,7 +64,7 @@ def _add_batches(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="of a batch: sentences times the longest of them",
     )
-    group.add_argument("--batch-sentences", type=_positive, default=32, metavar="N", help="at most")
+    group.add_argument("--batch-sentences", type=_positive, default=16, metavar="N", help="at most")
     group.add_argument(
         "--batch-wait-ms", type=_number, default=2, metavar="MS", help="for company, when idle"
     )
@@ -110,6 +110,13 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         default=2,
         metavar="S",
         help="that a new request may have to wait, by what batches took so far",
+    )
+    group.add_argument(
+        "--queue-patience",
+        type=_seconds,
+        default=1,
+        metavar="S",
+        help="for which more may wait than the next batches take; then the oldest is refused",
     )
     group.add_argument(
         "--timeout", type=_seconds, default=60, metavar="S", help="the longest that a request takes"
@@ -217,6 +224,7 @@ async def _serve(args: argparse.Namespace) -> None:
             queue_sentences=args.queue_sentences,
             queue_tokens=args.queue_tokens,
             queue_seconds=args.queue_seconds,
+            queue_patience=args.queue_patience,
         ),
         read_timeout=args.read_timeout,
         drain_wait=args.drain_wait,

@@ -76,6 +76,10 @@ class BatchQueue:
     def oldest(self) -> tuple[Hashable, Item]:
         return next(iter(self._in_order.values()))
 
+    def owners(self) -> list[Any]:
+        """Whose items wait, the oldest first."""
+        return list(dict.fromkeys(item.owner for _, item in self._in_order.values()))
+
     def fills(self, group: Hashable, budget: Budget) -> bool:
         """Whether waiting for more cannot make the group's next batch larger by much."""
         waiting = self._groups[group]

@@ -14,6 +14,7 @@ from tf_ls.serving.cancellation import Cancellation
 from tf_ls.serving.errors import ServingError, internal
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.metrics import Metrics
+from tf_ls.serving.overload import Overload
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,10 @@ class Batcher:
     has left, or whose deadline is over, is taken out of the queue, and a batch in which nobody's
     item is left is stopped. A batch that fails is run again, each of its requests alone, so that
     none fails for another's sake.
+
+    Under overload no more waits than the next batches take, and it is the oldest request that is
+    refused for a new one: batches are as full as with the newest refused, and those who are
+    answered have waited less.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Batcher:
         self._budget, self._wait, self._concurrency = budget, wait, concurrency
         self._limits, self._metrics = limits, metrics
         self._queue = BatchQueue()
+        self._overload = Overload(limits.queue_patience)
         self._running: set[_Batch] = set()
         self._requests: set[_Request] = set()
         self._tasks: set[asyncio.Task] = set()
@@ -86,6 +92,7 @@ class Batcher:
         for item in items:
             item.owner, item.arrived = request, now
             self._queue.add(group, item)
+        self._shed(request, now)
         timer = loop.call_at(deadline, request.fail, _too_late())
         self._dispatch()
         try:
@@ -113,17 +120,43 @@ class Batcher:
         seconds = queue.tokens / self._rate if self._rate else 0.0
         sentences = queue.sentences + sum(item.sentences for item in items)
         tokens = queue.tokens + sum(item.tokens for item in items)
-        for name, count, most in (
+        for reason, count, most in (
             ("too many sentences wait", sentences, limits.queue_sentences),
             ("too many tokens wait", tokens, limits.queue_tokens),
             ("waiting would take too long", seconds, limits.queue_seconds),
         ):
             if count > most:
-                raise ServingError(
-                    "RESOURCE_EXHAUSTED",
-                    f"overloaded: {name}",
-                    retry_after=min(max(math.ceil(seconds), 1), 60),
-                )
+                raise _overloaded(reason, seconds)
+
+    def _is_crowded(self) -> bool:
+        """Whether more waits than the next batches take."""
+        return (
+            self._queue.sentences > self._budget.sentences * self._concurrency
+            or self._queue.tokens > self._budget.tokens * self._concurrency
+        )
+
+    def _shed(self, newest: _Request, now: float) -> None:
+        """Under overload refuses the oldest requests, of which nothing has run, until few wait.
+
+        If the newest is too much by itself, it is the one.
+        """
+        self._overload.observe(self._is_crowded(), now)
+        if not (self._is_crowded() and self._overload.lasts(now)):
+            return
+        owners = self._queue.owners()
+        if owners == [newest]:
+            return  # As in _check_room.
+        older = [owner for owner in owners if not (owner.begun or owner is newest)]
+        if sum(item.sentences for item in newest.items) > self._budget.sentences:
+            older = []
+        for request in [*older, newest]:
+            seconds = self._queue.tokens / self._rate if self._rate else 0.0
+            request.fail(_overloaded("more comes than can be computed", seconds))
+            for item in request.items:
+                self._queue.remove(item)
+            self._overload.refused(now)
+            if not self._is_crowded():
+                return
 
     def _dispatch(self) -> None:
         """Starts batches, as many as may run; or sees to it that it is called again."""
@@ -138,10 +171,13 @@ class Batcher:
                 self._timer = loop.call_at(due, self._dispatch)
                 break
             batch = _Batch(*self._queue.take(self._budget))
+            for item in batch.items:
+                item.owner.begun = True
             self._running.add(batch)
             task = loop.create_task(self._run(batch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        self._overload.observe(self._is_crowded(), loop.time())
         self._tell()
 
     def _tell(self) -> None:
@@ -227,6 +263,7 @@ class _Request:
 
     def __init__(self, items: Sequence[Item], future: asyncio.Future):
         self.items, self.future = items, future
+        self.begun = False  # an item has left the queue for a batch
         self._results: dict[Item, Any] = {}
 
     @property
@@ -251,6 +288,12 @@ class _Batch:
     def __init__(self, group: Group, items: list[Item]):
         self.group, self.items = group, items
         self.cancellation = Cancellation()
+
+
+def _overloaded(reason: str, seconds: float) -> ServingError:
+    """seconds: that it will take what waits."""
+    retry_after = min(max(math.ceil(seconds), 1), 60)
+    return ServingError("RESOURCE_EXHAUSTED", f"overloaded: {reason}", retry_after=retry_after)
 
 
 def _too_late() -> ServingError:

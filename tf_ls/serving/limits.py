@@ -41,6 +41,9 @@ class Limits:
     queue_seconds: float = 2.0
     """How long a new request may have to wait, by what batches took so far."""
 
+    queue_patience: float = 1.0
+    """Seconds for which more may wait than the next batches take; then it is overload."""
+
     def check_generation(self, lengths: Sequence[int], options: SearchOptions) -> None:
         """Checks what is to be generated from sentences of these lengths.
 

@@ -39,7 +39,7 @@ class Settings:
 
     poll_seconds: float = 1.0
     versions: int = 1
-    budget: Budget = dataclasses.field(default_factory=lambda: Budget(2048, 32))
+    budget: Budget = dataclasses.field(default_factory=lambda: Budget(2048, 16))
     batch_wait: float = 0.002
     concurrency: int = 1
     limits: Limits = dataclasses.field(default_factory=Limits)
