@@ -5,9 +5,10 @@
 First the library: batches of 32 sentences, one after the other, which is the capacity. Then
 `tf-ls serve` in a process of its own: requests of one sentence over REST arrive at fixed times,
 whether or not those before are answered, at so many times the capacity. A request's time begins
-when it was due; requests of the first quarter, and answers that come in it or after the last
-request, count for nothing, so that the throughput is that of a server that has been busy for long. Sources have 8 to 32 words; 32 words are generated for each with beam 4, EOS
-forbidden, from random weights. Clients, server and model share the machine's cores.
+when it was due. Requests of the first quarter count for nothing, nor do answers in it or after the
+last request: the throughput is that of a server that has been busy for long. Sources have 8 to 32
+words; 32 words are generated for each with beam 4, EOS forbidden, from random weights. Clients,
+server and model share the machine's cores.
 """
 
 from __future__ import annotations

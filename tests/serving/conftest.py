@@ -28,6 +28,7 @@ def server(models):
         "--max-work=4000000",
         "--queue-sentences=300",
         "--queue-seconds=1000",
+        "--queue-patience=1000",
     ]
     with ServerProcess(models, *flags, "--max-request-bytes=200000") as process:
         yield process

@@ -62,6 +62,7 @@ class Secured:
             f"--tls-key={files / 'key.pem'}",
             f"--token-file={files / 'token'}",
             "--queue-seconds=1000",
+            "--queue-patience=1000",
         )
 
     def clients(self, server: ServerProcess) -> Clients:

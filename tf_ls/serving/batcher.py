@@ -18,6 +18,9 @@ from tf_ls.serving.overload import Overload
 
 log = logging.getLogger(__name__)
 
+# Seconds in a queue that somebody would notice.
+_NOTICED = 0.1
+
 
 class Group(Hashable, Protocol):
     """What can be computed together; equal groups are."""
@@ -117,7 +120,7 @@ class Batcher:
         if not len(self._queue):
             return  # A request that is larger than the whole queue has its chance, too.
         limits, queue = self._limits, self._queue
-        seconds = queue.tokens / self._rate if self._rate else 0.0
+        seconds = self._seconds_of_queue()
         sentences = queue.sentences + sum(item.sentences for item in items)
         tokens = queue.tokens + sum(item.tokens for item in items)
         for reason, count, most in (
@@ -129,11 +132,16 @@ class Batcher:
                 raise _overloaded(reason, seconds)
 
     def _is_crowded(self) -> bool:
-        """Whether more waits than the next batches take."""
-        return (
-            self._queue.sentences > self._budget.sentences * self._concurrency
-            or self._queue.tokens > self._budget.tokens * self._concurrency
+        """Whether more waits than the next batches take, and for long enough to be noticed."""
+        queue, budget = self._queue, self._budget
+        return self._seconds_of_queue(unknown=math.inf) > _NOTICED and (
+            queue.sentences > budget.sentences * self._concurrency
+            or queue.tokens > budget.tokens * self._concurrency
         )
+
+    def _seconds_of_queue(self, unknown: float = 0.0) -> float:
+        """How long it will take what waits, by what batches took so far."""
+        return self._queue.tokens / self._rate if self._rate else unknown
 
     def _shed(self, newest: _Request, now: float) -> None:
         """Under overload refuses the oldest requests, of which nothing has run, until few wait.
@@ -150,8 +158,8 @@ class Batcher:
         if sum(item.sentences for item in newest.items) > self._budget.sentences:
             older = []
         for request in [*older, newest]:
-            seconds = self._queue.tokens / self._rate if self._rate else 0.0
-            request.fail(_overloaded("more comes than can be computed", seconds))
+            reason = "more comes than can be computed"
+            request.fail(_overloaded(reason, self._seconds_of_queue()))
             for item in request.items:
                 self._queue.remove(item)
             self._overload.refused(now)
