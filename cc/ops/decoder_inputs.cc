@@ -3,83 +3,40 @@
 namespace tf_ls {
 namespace {
 
-using tensorflow::errors::InvalidArgument;
 using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-struct ListLengths {
-  int positions, norm, output_bias, weights, layers;
-};
-
 // Of a shape function's context, or of a kernel's construction.
 template <typename Context>
-Status ReadLists(Context* context, ListLengths* lists) {
-  TF_LS_RETURN_IF_ERROR(context->GetAttr("P", &lists->positions));
-  TF_LS_RETURN_IF_ERROR(context->GetAttr("G", &lists->norm));
-  TF_LS_RETURN_IF_ERROR(context->GetAttr("O", &lists->output_bias));
-  TF_LS_RETURN_IF_ERROR(context->GetAttr("N", &lists->weights));
-  TF_LS_RETURN_IF_ERROR(context->GetAttr("num_layers", &lists->layers));
-  if (lists->positions > 1 || lists->output_bias > 1) {
-    return InvalidArgument("there is at most one table of positions and one output bias, got ",
-                           lists->positions, " and ", lists->output_bias);
-  }
-  if (lists->norm == 0 || lists->norm == 2) return Status();
-  return InvalidArgument("norm must be a list of gamma and beta, or empty, got ", lists->norm,
-                         " tensors");
+Status ReadBiases(Context* context, int* biases) {
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("O", biases));
+  if (*biases <= 1) return Status();
+  return tensorflow::errors::InvalidArgument("there is at most one output bias, got ", *biases);
 }
 
 }  // namespace
 
-Status DecoderAttributes::Read(tensorflow::OpKernelConstruction* construction) {
-  ListLengths lists;
-  TF_LS_RETURN_IF_ERROR(ReadLists(construction, &lists));
-  TF_LS_RETURN_IF_ERROR(ReadLayerOptions(construction, &options));
-  TF_LS_RETURN_IF_ERROR(construction->GetAttr("scale", &scale));
-  TF_LS_RETURN_IF_ERROR(construction->GetAttr("sinusoids", &sinusoids));
-  layers = lists.layers;
-  if (lists.positions == 0 || !sinusoids) return Status();
-  return InvalidArgument("positions are given, and sinusoids wanted too");
+Status ReadDecoderAttributes(tensorflow::OpKernelConstruction* construction,
+                             StackAttributes* attributes) {
+  int biases;
+  TF_LS_RETURN_IF_ERROR(ReadBiases(construction, &biases));
+  return attributes->Read(construction);
 }
 
 Status CheckDecoderShapes(InferenceContext* c, int first, bool cross_attention,
                           DimensionHandle memory_size) {
-  ListLengths lists;
-  TF_LS_RETURN_IF_ERROR(ReadLists(c, &lists));
+  int biases = 0, next = first;
   ShapeHandle shape, table;
   DimensionHandle ignored;
-  int next = first;
-  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 2, &table));
-  DimensionHandle hidden = c->Dim(table, 1);
-  for (int i = 0; i < lists.positions; ++i) {
-    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 2, &shape));
-    TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(shape, 1), &hidden));
-  }
-  for (int i = 0; i < lists.norm; ++i) {
-    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 1, &shape));
-    TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(shape, 0), &hidden));
-  }
+  TF_LS_RETURN_IF_ERROR(ReadBiases(c, &biases));
+  TF_LS_RETURN_IF_ERROR(CheckEndShapes(c, &next, &table));
   TF_LS_RETURN_IF_ERROR(c->Merge(table, c->input(next++), &table));
-  for (int i = 0; i < lists.output_bias; ++i) {
+  for (int i = 0; i < biases; ++i) {
     TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(next++), 1, &shape));
     TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(table, 0), c->Dim(shape, 0), &ignored));
   }
-  const int of_layer = WeightCount(cross_attention);
-  TF_LS_RETURN_IF_ERROR(CheckWeightCount(lists.weights, lists.layers, cross_attention));
-  for (int i = 0; i < lists.layers; ++i) {
-    TF_LS_RETURN_IF_ERROR(
-        CheckWeightShapes(c, next + i * of_layer, of_layer, hidden, cross_attention, memory_size));
-  }
-  return Status();
-}
-
-bool HasCrossAttention(int weights, int layers) { return weights != layers * WeightCount(false); }
-
-Status CheckWeightCount(int weights, int layers, bool cross_attention) {
-  const int of_layer = WeightCount(cross_attention);
-  if (weights == layers * of_layer) return Status();
-  return InvalidArgument("expected ", of_layer, " weights of each of ", layers, " layers, got ",
-                         weights);
+  return CheckLayerShapes(c, next, c->Dim(table, 1), cross_attention, memory_size);
 }
 
 }  // namespace tf_ls

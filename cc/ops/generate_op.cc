@@ -10,6 +10,7 @@
 #include "cc/ops/device_kernel.h"
 #include "cc/ops/generation_inputs.h"
 #include "cc/ops/packed_decoder.h"
+#include "cc/ops/packed_resource.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -203,7 +204,7 @@ class GenerateOp : public SearchOp<Device, TensorType> {
  public:
   explicit GenerateOp(OpKernelConstruction* construction)
       : SearchOp<Device, TensorType>(construction) {
-    OP_REQUIRES_OK(construction, attributes_.Read(construction));
+    OP_REQUIRES_OK(construction, ReadDecoderAttributes(construction, &attributes_));
   }
 
  protected:
@@ -225,7 +226,7 @@ class GenerateOp : public SearchOp<Device, TensorType> {
   }
 
  private:
-  DecoderAttributes attributes_;
+  StackAttributes attributes_;
 };
 
 template <typename Device, typename TensorType>
@@ -239,33 +240,14 @@ class GeneratePackedOp : public SearchOp<Device, TensorType> {
     std::shared_ptr<const PackedDecoder<Device>> decoder;
     GenerationInputs inputs;
     TF_LS_RETURN_IF_ERROR(this->ReadMemory(context, &memory));
-    TF_LS_RETURN_IF_ERROR(FindDecoder(context, &decoder));
+    constexpr auto kType = tensorflow::DataTypeToEnum<TensorType>::value;
+    TF_LS_RETURN_IF_ERROR(GetPacked(context, "decoder", kType, &decoder));
     TF_LS_RETURN_IF_ERROR(CheckMemory(*decoder, memory));
     TF_LS_RETURN_IF_ERROR(inputs.Read(context, memory, decoder->vocab_size()));
     return this->Search(context, device, *decoder, inputs, memory);
   }
 
  private:
-  static Status FindDecoder(OpKernelContext* context,
-                            std::shared_ptr<const PackedDecoder<Device>>* decoder) {
-    tensorflow::ResourceHandle handle;
-    tensorflow::core::RefCountPtr<PackedDecoderResource<Device>> resource;
-    TF_LS_RETURN_IF_ERROR(tensorflow::HandleFromInput(context, "decoder", &handle));
-    const Status found = tensorflow::LookupResource(context, handle, &resource);
-    if (!found.ok()) {
-      return InvalidArgument("the handle has no packed decoder: ", found.ToString());
-    }
-    *decoder = resource->Get();
-    if (*decoder == nullptr) {
-      return InvalidArgument("the handle has no packed decoder: LSPackDecoder did not fill it");
-    }
-    constexpr auto kType = tensorflow::DataTypeToEnum<TensorType>::value;
-    if ((*decoder)->type() == kType) return Status();
-    return InvalidArgument("the decoder was packed for ",
-                           tensorflow::DataTypeString((*decoder)->type()), ", not for ",
-                           tensorflow::DataTypeString(kType));
-  }
-
   static Status CheckMemory(const PackedDecoder<Device>& decoder, const Tensor* memory) {
     const int64_t size = decoder.memory_size();
     if (memory == nullptr) {

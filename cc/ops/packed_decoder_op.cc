@@ -1,6 +1,5 @@
-#include "cc/ops/device_kernel.h"
 #include "cc/ops/packed_decoder.h"
-#include "tensorflow/core/framework/op.h"
+#include "cc/ops/packed_resource.h"
 
 namespace tf_ls {
 namespace {
@@ -10,28 +9,10 @@ using tensorflow::OpKernelContext;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-Status HandleShape(InferenceContext* c) {
-  c->set_output(0, c->Scalar());
-  return Status();
-}
-
-// A handle that owns what it stands for, which goes with the last copy of the handle.
-REGISTER_OP("LSAnonymousPackedDecoder")
-    .Output("handle: resource")
-    .SetIsStateful()
-    .SetShapeFn(HandleShape);
-
-// A handle to what its device owns under a name, for sessions, which make their handles in each
-// run.
-REGISTER_OP("LSPackedDecoderHandle")
-    .Output("handle: resource")
-    .Attr("container: string = ''")
-    .Attr("shared_name: string = ''")
-    .SetIsStateful()
-    .SetShapeFn(HandleShape);
-
 // Sinusoids that a handle keeps; who generates more makes its own.
 constexpr int64_t kKeptPositions = 1024;
+
+TF_LS_REGISTER_PACKED_HANDLES("LSAnonymousPackedDecoder", "LSPackedDecoderHandle", PackedDecoder)
 
 // Makes the handle stand for a decoder, in place of what it stood for before.
 REGISTER_OP("LSPackDecoder")
@@ -46,48 +27,21 @@ REGISTER_OP("LSPackDecoder")
       return CheckDecoderShapes(c, 1, HasCrossAttention(weights, layers), c->UnknownDim());
     });
 
-template <typename Device>
-class AnonymousHandleOp : public tensorflow::OpKernel {
- public:
-  using OpKernel::OpKernel;
-
-  void Compute(OpKernelContext* context) override {
-    tensorflow::AllocatorAttributes host;
-    host.set_on_host(true);
-    tensorflow::Tensor* handle;
-    OP_REQUIRES_OK(context, context->allocate_output(0, {}, &handle, host));
-    handle->scalar<tensorflow::ResourceHandle>()() =
-        tensorflow::ResourceHandle::MakeRefCountingHandle(
-            std::make_unique<PackedDecoderResource<Device>>().release(), context->device()->name());
-  }
-};
-
 template <typename Device, typename TensorType>
 class PackDecoderOp : public DeviceKernel<Device> {
  public:
   explicit PackDecoderOp(OpKernelConstruction* construction) : DeviceKernel<Device>(construction) {
-    OP_REQUIRES_OK(construction, attributes_.Read(construction));
+    OP_REQUIRES_OK(construction, ReadDecoderAttributes(construction, &attributes_));
   }
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
-    using Resource = PackedDecoderResource<Device>;
     int64_t memory_size;
     TF_LS_RETURN_IF_ERROR(ReadMemorySize(context, &memory_size));
     auto decoder = std::make_shared<PackedDecoder<Device>>();
     TF_LS_RETURN_IF_ERROR(decoder->template Read<TensorType>(context, attributes_, memory_size,
                                                              kKeptPositions, device));
-    const tensorflow::ResourceHandle& handle = tensorflow::HandleFromInput(context, 0);
-    tensorflow::core::RefCountPtr<Resource> resource;
-    TF_LS_RETURN_IF_ERROR(handle.IsRefCounting()
-                              ? tensorflow::LookupResource(context, handle, &resource)
-                              : tensorflow::LookupOrCreateResource<Resource>(
-                                    context, handle, &resource, [](Resource** created) {
-                                      *created = std::make_unique<Resource>().release();
-                                      return Status();
-                                    }));
-    resource->Set(std::move(decoder));
-    return Status();
+    return SetPacked<PackedDecoder<Device>>(context, std::move(decoder));
   }
 
  private:
@@ -101,14 +55,9 @@ class PackDecoderOp : public DeviceKernel<Device> {
     return tf_ls::ReadMemorySize(weights, memory_size);
   }
 
-  DecoderAttributes attributes_;
+  StackAttributes attributes_;
 };
 
-TF_LS_REGISTER("LSAnonymousPackedDecoder", AnonymousHandleOp, .HostMemory("handle"))
-TF_LS_REGISTER_ON_CPU("LSPackedDecoderHandle", ,
-                      tensorflow::ResourceHandleOp<PackedDecoderResource<Cpu>>)
-TF_LS_REGISTER_ON_GPU("LSPackedDecoderHandle", .HostMemory("handle"),
-                      tensorflow::ResourceHandleOp<PackedDecoderResource<Gpu>>)
 TF_LS_REGISTER_FOR_FLOATS("LSPackDecoder", PackDecoderOp, .HostMemory("handle"))
 
 }  // namespace

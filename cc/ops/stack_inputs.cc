@@ -1,0 +1,82 @@
+#include "cc/ops/stack_inputs.h"
+
+namespace tf_ls {
+namespace {
+
+using tensorflow::errors::InvalidArgument;
+using tensorflow::shape_inference::DimensionHandle;
+using tensorflow::shape_inference::InferenceContext;
+using tensorflow::shape_inference::ShapeHandle;
+
+struct ListLengths {
+  int positions, norm, weights, layers;
+};
+
+// Of a shape function's context, or of a kernel's construction.
+template <typename Context>
+Status ReadLists(Context* context, ListLengths* lists) {
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("P", &lists->positions));
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("G", &lists->norm));
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("N", &lists->weights));
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("num_layers", &lists->layers));
+  if (lists->positions > 1) {
+    return InvalidArgument("there is at most one table of positions, got ", lists->positions);
+  }
+  if (lists->norm == 0 || lists->norm == 2) return Status();
+  return InvalidArgument("norm must be a list of gamma and beta, or empty, got ", lists->norm,
+                         " tensors");
+}
+
+}  // namespace
+
+Status StackAttributes::Read(tensorflow::OpKernelConstruction* construction) {
+  ListLengths lists;
+  TF_LS_RETURN_IF_ERROR(ReadLists(construction, &lists));
+  TF_LS_RETURN_IF_ERROR(ReadLayerOptions(construction, &options));
+  TF_LS_RETURN_IF_ERROR(construction->GetAttr("scale", &scale));
+  TF_LS_RETURN_IF_ERROR(construction->GetAttr("sinusoids", &sinusoids));
+  layers = lists.layers;
+  if (lists.positions == 0 || !sinusoids) return Status();
+  return InvalidArgument("positions are given, and sinusoids wanted too");
+}
+
+Status CheckEndShapes(InferenceContext* c, int* next, ShapeHandle* table) {
+  ListLengths lists;
+  TF_LS_RETURN_IF_ERROR(ReadLists(c, &lists));
+  ShapeHandle shape;
+  TF_LS_RETURN_IF_ERROR(c->WithRank(c->input((*next)++), 2, table));
+  DimensionHandle hidden = c->Dim(*table, 1);
+  for (int i = 0; i < lists.positions; ++i) {
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input((*next)++), 2, &shape));
+    TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(shape, 1), &hidden));
+  }
+  for (int i = 0; i < lists.norm; ++i) {
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input((*next)++), 1, &shape));
+    TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(shape, 0), &hidden));
+  }
+  return c->ReplaceDim(*table, 1, hidden, table);
+}
+
+Status CheckLayerShapes(InferenceContext* c, int first, DimensionHandle hidden,
+                        bool cross_attention, DimensionHandle memory_size) {
+  ListLengths lists;
+  TF_LS_RETURN_IF_ERROR(ReadLists(c, &lists));
+  TF_LS_RETURN_IF_ERROR(CheckWeightCount(lists.weights, lists.layers, cross_attention));
+  const int of_layer = WeightCount(cross_attention);
+  for (int i = 0; i < lists.layers; ++i) {
+    TF_LS_RETURN_IF_ERROR(
+        CheckWeightShapes(c, first + i * of_layer, of_layer, hidden, cross_attention, memory_size));
+  }
+  return Status();
+}
+
+bool HasCrossAttention(int weights, int layers) { return weights != layers * WeightCount(false); }
+
+Status CheckWeightCount(int weights, int layers, bool cross_attention) {
+  const int of_layer = WeightCount(cross_attention);
+  if (weights == layers * of_layer) return Status();
+  return InvalidArgument("expected ", of_layer, " weights of each of ", layers, " layers, got ",
+                         weights);
+}
+
+}  // namespace tf_ls
