@@ -5,9 +5,9 @@
 
 #include "cc/kernels/activation.h"
 #include "cc/kernels/cached_attention.h"
-#include "cc/kernels/layer_norm.h"
 #include "cc/layers/dense.h"
 #include "cc/layers/layer_options.h"
+#include "cc/layers/normalize.h"
 
 namespace tf_ls {
 
@@ -17,16 +17,6 @@ struct KeyValueCache {
   P keys;
   P values;
 };
-
-// LayerNorm of rows of n numbers, whose moments nobody wants.
-template <typename Device, typename T>
-void Normalize(const Device& device, LayerNormWeights<const float*> norm, float epsilon, const T* x,
-               int64_t rows, int64_t n, T* y) {
-  const ArenaScope scope(device.arena);
-  const Moments moments = {device.arena->template Allocate<float>(rows),
-                           device.arena->template Allocate<float>(rows)};
-  LayerNorm(device, x, rows, n, norm.gamma, norm.beta, epsilon, y, moments);
-}
 
 // A decoder layer inside the generation loop: one new position of each row, which is a beam of a
 // sentence. Without dropout. The keys and values of positions before lie where the paths of beams

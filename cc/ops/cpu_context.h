@@ -65,6 +65,9 @@ class DeviceContext<Cpu> {
   template <typename T>
   void UsePrepared(const std::vector<WeightPiece>& /*weights*/, const void* /*memory*/) {}
 
+  // Packed weights are multiplied by any number of rows, but each number is compiled for.
+  static constexpr int64_t kRowMultiple = 16;
+
   using LoopWeights = PackedWeights;
   template <typename T>
   static bool PreparesFrom(tensorflow::DataType /*type*/) {

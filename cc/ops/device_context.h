@@ -31,6 +31,8 @@ namespace tf_ls {
 //                 pays; it may be used as long as the memory lasts. Weights are float32 or of a
 //                 type for which PreparesFrom<T>(type)
 //   BeginLoop()   makes ready for steps that come one right after the other
+//   kRowMultiple  rows without padding between them had better come in multiples of this, so that
+//                 products that were compiled for other batches fit
 //   Bring(numbers)
 //                 makes pointers to host memory, of what an operation has checked there, point to
 //                 copies that kernels can read

@@ -5,6 +5,7 @@
 
 #include "cc/kernels/embedding.h"
 #include "cc/ops/device_kernel.h"
+#include "cc/ops/token_inputs.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace tf_ls {
@@ -136,9 +137,6 @@ class EmbeddingInputs {
     TF_LS_RETURN_IF_ERROR(context->input_list("positions", &positions));
     TF_LS_RETURN_IF_ERROR(CheckRank(*ids_, 2, "ids"));
     TF_LS_RETURN_IF_ERROR(CheckRank(*table_, 2, "table"));
-    if (vocab_size() > std::numeric_limits<int32_t>::max()) {
-      return InvalidArgument("table has ", vocab_size(), " rows, more than ids can count");
-    }
     source_ = {ids_->flat<int64_t>().data(), ids_->NumElements(), ids_->dim_size(1),
                ids_->NumElements(), nullptr};
     of_a_layout_ = indices.size() > 0;
@@ -148,23 +146,19 @@ class EmbeddingInputs {
       source_.indices = indices[0].flat<int32_t>().data();
     }
     TF_LS_RETURN_IF_ERROR(ReadStart(context));
-    int64_t max_length = std::numeric_limits<int64_t>::max();
+    int64_t position_rows = std::numeric_limits<int64_t>::max();
     if (positions.size() > 0) {
       positions_ = &positions[0];
       TF_LS_RETURN_IF_ERROR(CheckRank(*positions_, 2, "positions"));
-      TF_LS_RETURN_IF_ERROR(
-          CheckShape(*positions_, {positions_->dim_size(0), hidden_size()}, "positions"));
-      max_length = positions_->dim_size(0) - start_;
-      if (max_length < 0) {
-        return InvalidArgument("the table of positions has ", positions_->dim_size(0),
-                               " rows, but start is ", start_);
+      position_rows = positions_->dim_size(0);
+      TF_LS_RETURN_IF_ERROR(CheckShape(*positions_, {position_rows, hidden_size()}, "positions"));
+      if (start_ > position_rows) {
+        return InvalidArgument("the table of positions has ", position_rows, " rows, but start is ",
+                               start_);
       }
     }
-    row_ids_.resize(source_.rows);
-    row_positions_.resize(source_.rows);
-    const int64_t bad =
-        FindTokens(source_, vocab_size(), max_length, row_ids_.data(), row_positions_.data());
-    if (bad < source_.rows) return Explain(bad);
+    TF_LS_RETURN_IF_ERROR(
+        ReadTokens(source_, vocab_size(), start_, position_rows, &row_ids_, &row_positions_));
     rows_ = {source_.rows, row_ids_.data(), row_positions_.data()};
     device->Bring({{&rows_.ids, source_.rows}, {&rows_.positions, source_.rows}});
     return Status();
@@ -194,24 +188,6 @@ class EmbeddingInputs {
     start_ = start->scalar<int64_t>()();
     if (start_ >= 0) return Status();
     return InvalidArgument("start must not be negative, got ", start_);
-  }
-
-  Status Explain(int64_t row) const {
-    const int64_t token = source_.Token(row);
-    if (token < 0 || token >= source_.count) {
-      return InvalidArgument("index ", row, " must be from -1 to ", source_.count - 1, ", got ",
-                             token);
-    }
-    const int64_t sentence = token / source_.length;
-    const int64_t place = token % source_.length;
-    const int64_t id = source_.ids[token];
-    if (id < 0 || id >= vocab_size()) {
-      return InvalidArgument("ids must be from 0 to ", vocab_size() - 1, " in a vocabulary of ",
-                             vocab_size(), ", got ", id, " at [", sentence, ", ", place, "]");
-    }
-    return InvalidArgument("the table of positions has ", positions_->dim_size(0),
-                           " rows, but the token at [", sentence, ", ", place, "] has position ",
-                           start_ + place);
   }
 
   const Tensor* ids_;

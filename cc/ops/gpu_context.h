@@ -41,6 +41,8 @@ class DeviceContext<Gpu> {
   template <typename T>
   void UsePrepared(const std::vector<WeightPiece>& weights, const void* memory);
 
+  static constexpr int64_t kRowMultiple = 64;
+
   using LoopWeights = WeightCasts;
   template <typename T>
   static bool PreparesFrom(tensorflow::DataType type);

@@ -9,9 +9,6 @@ using tensorflow::OpKernelContext;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// Sinusoids that a handle keeps; who generates more makes its own.
-constexpr int64_t kKeptPositions = 1024;
-
 TF_LS_REGISTER_PACKED_HANDLES("LSAnonymousPackedDecoder", "LSPackedDecoderHandle", PackedDecoder)
 
 // Makes the handle stand for a decoder, in place of what it stood for before.

@@ -15,6 +15,9 @@
 
 namespace tf_ls {
 
+// Sinusoids that are kept behind a handle; who has longer sentences makes its own.
+constexpr int64_t kKeptPositions = 1024;
+
 // A stack whose weights are prepared for products of one type, in memory that lasts as long as this
 // does, whatever becomes of the operation that made it. What is not copied is read in the tensors
 // it was made of.
@@ -64,8 +67,7 @@ class PackedStack {
   // How long sentences may be: as long as the table of positions, if there is one.
   int64_t max_length() const { return max_length_; }
 
-  // The stack for sentences of up to `length` tokens, max_length() at most, on the device, as long
-  // as `lasting` does.
+  // The stack for sentences of up to `length` tokens on the device, as long as `lasting` does.
   LayerStack ForLength(int64_t length, DeviceContext<Device>* device, Arena* lasting) const {
     LayerStack stack = stack_;
     device->Use(loop_weights_);

@@ -27,9 +27,9 @@ from tf_ls.export.portable import noise
 from tf_ls.models.encoder_decoder import EncoderDecoder
 from tf_ls.ops.generation import option_tensors
 from tf_ls.ops.search_options import METHODS
-from tf_ls.testing import reference
 from tf_ls.testing.comparison import relative_error
 from tf_ls.testing.reference_decoder import decoder_model
+from tf_ls.testing.reference_encoder import encode
 from tf_ls.testing.reference_search import Options, gumbel_noise, philox, score, search
 
 START, EOS = 7, 2
@@ -73,7 +73,7 @@ def expected(model):
 
     def hypotheses(sentence, options, row, noise=None):
         if sentence not in models:
-            memory = encoded(weights.encoder, sentence)
+            memory = encode(weights.encoder, sentence)
             models[sentence] = decoder_model(weights.decoder, memory, START)
         its_model = models[sentence]
         if noise is not None:
@@ -90,16 +90,6 @@ def _as_arrays(part):
     if isinstance(part, (list, tuple)):
         return [_as_arrays(element) for element in part]
     return part.numpy() if tf.is_tensor(part) else part
-
-
-def encoded(encoder, sentence):
-    """Returns the memory [S, H] in float64."""
-    signal = reference.timing_signal(0, len(sentence), encoder.table.shape[1])
-    x = reference.embedding(np.array(sentence, np.int64), encoder.table, encoder.scale, signal)
-    structure = (encoder.num_heads, encoder.pre_norm, encoder.activation, encoder.epsilon)
-    for weights in encoder.layers:
-        x = reference.encoder_layer(x, weights, *structure)
-    return reference.layer_norm(x, *encoder.norm, encoder.epsilon)
 
 
 def check(generated, options, expected, sentences=SENTENCES):

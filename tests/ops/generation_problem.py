@@ -110,24 +110,24 @@ class Problem:
         return found
 
 
-def as_float32(decoder):
+def as_float32(stack):
     def convert(value):
         if isinstance(value, (list, tuple)):
             return [convert(part) for part in value]
         return value.astype(np.float32) if isinstance(value, np.ndarray) else value
 
-    fields = dataclasses.fields(decoder)
-    return ops.Decoder(**{field.name: convert(getattr(decoder, field.name)) for field in fields})
+    fields = dataclasses.fields(stack)
+    return type(stack)(**{field.name: convert(getattr(stack, field.name)) for field in fields})
 
 
-def as_tensors(decoder, dtype=tf.float32):
+def as_tensors(stack, dtype=tf.float32):
     def convert(value):
         if isinstance(value, (list, tuple)):
             return [convert(part) for part in value]
         return tf.constant(value, dtype) if isinstance(value, np.ndarray) else value
 
-    fields = dataclasses.fields(decoder)
-    return ops.Decoder(**{field.name: convert(getattr(decoder, field.name)) for field in fields})
+    fields = dataclasses.fields(stack)
+    return type(stack)(**{field.name: convert(getattr(stack, field.name)) for field in fields})
 
 
 def without_prefix(options):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import gc
-import subprocess
 import sys
 import threading
 
@@ -20,6 +19,7 @@ from generation_problem import (
     options_of,
     problem_of,
 )
+from packed_stacks import LOADERS, as_variables, bytes_that_stay, in_a_fresh_process
 
 from tf_ls import ops
 from tf_ls.library import library
@@ -27,19 +27,6 @@ from tf_ls.ops.decoder import decoder_inputs
 from tf_ls.testing import reference
 
 DTYPES = ("float32", "float16", "bfloat16")
-
-
-def as_variables(problem, dtype="float32"):
-    """The decoder of a problem, each weight a variable."""
-
-    def convert(value):
-        if isinstance(value, (list, tuple)):
-            return [convert(part) for part in value]
-        return tf.Variable(value) if tf.is_tensor(value) else value
-
-    decoder = as_tensors(problem.decoder, dtype)
-    fields = [field.name for field in dataclasses.fields(decoder)]
-    return ops.Decoder(**{name: convert(getattr(decoder, name)) for name in fields})
 
 
 def assert_identical(generated, expected):
@@ -104,7 +91,7 @@ def test_hypotheses_longer_than_the_sinusoids_that_are_kept():
 
 def test_weights_are_copied_until_they_are_packed_again():
     problem, options = problem_of(), options_of("beam_search", num_hypotheses=2)
-    decoder = as_variables(problem)
+    decoder = as_variables(as_tensors(problem.decoder))
     packed = ops.PackedDecoder(decoder)
     before = problem.generate(options, decoder=packed)
     for variable in packed.variables:
@@ -119,7 +106,7 @@ def test_weights_are_copied_until_they_are_packed_again():
 def test_calls_while_it_is_packed_use_the_old_weights_or_the_new_ones():
     problem = problem_of()
     options = options_of("beam_search", num_hypotheses=2)
-    decoder = as_variables(problem)
+    decoder = as_variables(as_tensors(problem.decoder))
     packed = ops.PackedDecoder(decoder)
     bias = decoder.output_bias.numpy()
     seen, errors = [], []
@@ -152,11 +139,6 @@ def test_calls_while_it_is_packed_use_the_old_weights_or_the_new_ones():
 # Memory ------------------------------------------------------------------------------------------
 
 
-def resident_bytes():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_is_freed():
     rng = np.random.default_rng(0)
@@ -165,17 +147,7 @@ def test_memory_is_freed():
     table = tf.constant(rng.normal(size=(40000, 512)), tf.float32)
     decoder = ops.Decoder(layers=layers, table=table, num_heads=8)
     size = 4 * (40000 * 512 + sum(np.prod(weight.shape) for weight in layers[0]))
-    packed = ops.PackedDecoder(decoder)
-    packed.pack()  # the new weights beside the old ones: what there is at most
-    # TensorFlow keeps memory that was freed, and gives it to who asks for some next.
-    before = resident_bytes()
-    for _ in range(4):
-        packed.pack()
-    del packed
-    for _ in range(4):
-        ops.PackedDecoder(decoder)
-        gc.collect()
-    assert resident_bytes() - before < 0.5 * size
+    assert bytes_that_stay(lambda: ops.PackedDecoder(decoder)) < 0.5 * size
 
 
 def test_a_function_keeps_the_weights_that_it_uses():
@@ -231,7 +203,7 @@ def inputs_of(problem):
 def saved(request, tmp_path_factory):
     """The path of a SavedModel, and what it generates."""
     path = str(tmp_path_factory.mktemp("saved"))
-    module = Module(as_variables(problem_of(), request.param), request.param)
+    module = Module(as_variables(as_tensors(problem_of().decoder, request.param)), request.param)
     tf.saved_model.save(module, path, signatures={"generate": module.generate})
     return path, module.generate(**inputs_of(problem_of()))
 
@@ -267,45 +239,13 @@ def test_two_loads_have_their_own_weights(saved):
     )
 
 
-SESSION = """
-import tf_ls
-import tensorflow as tf
-tf.config.experimental.enable_tensor_float_32_execution(False)
-tf1 = tf.compat.v1
-with tf1.Session(graph=tf.Graph()) as session:
-    model = tf1.saved_model.loader.load(session, ["serve"], {path!r})
-    signature = model.signature_def["generate"]
-    feeds = {{signature.inputs[name].name: value for name, value in {inputs}.items()}}
-    scores = session.run(signature.outputs["scores"].name, feeds)
-    assert (scores == session.run(signature.outputs["scores"].name, feeds)).all()
-    print(scores.tolist())
-"""
-FRESH = """
-import tf_ls
-import tensorflow as tf
-tf.config.experimental.enable_tensor_float_32_execution(False)
-loaded = tf.saved_model.load({path!r})
-types = {{"memory": tf.float32, "lengths": tf.int64, "start": tf.int64}}
-inputs = {{name: tf.constant(value, types[name]) for name, value in {inputs}.items()}}
-print(loaded.generate(**inputs)["scores"].numpy().tolist())
-device = loaded.decoder._packed.resource_handle.device
-assert bool(tf.config.list_physical_devices("GPU")) == ("GPU" in device), device
-"""
-
-
-@pytest.mark.parametrize("code", [FRESH, SESSION], ids=["loaded", "session"])
-def test_a_fresh_process(saved, code):
+@pytest.mark.parametrize("loader", LOADERS)
+def test_a_fresh_process(saved, loader):
     path, expected = saved
-    inputs = {name: value.numpy().tolist() for name, value in inputs_of(problem_of()).items()}
-    output = subprocess.run(
-        [sys.executable, "-c", code.format(path=path, inputs=inputs)],
-        cwd="/",
-        capture_output=True,
-        text=True,
-        timeout=120,
+    printed = in_a_fresh_process(
+        loader, path, "decoder", "generate", "scores", inputs_of(problem_of())
     )
-    assert output.returncode == 0, output.stderr
-    assert output.stdout.strip() == str(expected["scores"].numpy().tolist())
+    assert printed == str(expected["scores"].numpy().tolist())
 
 
 # Bad input ---------------------------------------------------------------------------------------
@@ -399,7 +339,7 @@ def test_a_handle_that_was_never_filled():
 
 def test_it_has_no_gradient():
     problem = problem_of()
-    packed = ops.PackedDecoder(as_variables(problem))
+    packed = ops.PackedDecoder(as_variables(as_tensors(problem.decoder)))
     with tf.GradientTape() as tape:
         generated = problem.generate(options_of("greedy"), decoder=packed)
     assert tape.gradient(generated.scores, packed.variables[0]) is None

@@ -42,11 +42,13 @@ class GenerationModule(tf.Module):
         self._is_portable = is_portable
         copies: dict[int, tf.Variable] = {}
         weights = _copied(model.weights, self._dtype, copies)
+        self._source_vocabulary = weights.encoder.table.shape[0]
         self._target_vocabulary = weights.decoder.table.shape[0]
         if not is_portable:
-            # Packed again where it is loaded.
+            # Packed again where they are loaded.
+            self._encoder = ops.PackedEncoder(weights.encoder, self._dtype)
             self._decoder = ops.PackedDecoder(weights.decoder, self._dtype)
-            weights = dataclasses.replace(weights, decoder=self._decoder)
+            weights = dataclasses.replace(weights, encoder=self._encoder, decoder=self._decoder)
         self.model = dataclasses.replace(model, weights=weights)
         # tf.Module does not look into the weights' own classes for what to save.
         self._weights = list(copies.values())
@@ -93,9 +95,8 @@ class GenerationModule(tf.Module):
 
     def properties(self) -> Tensors:
         """What somebody who calls `generate` has to know of the model."""
-        weights = self.model.weights
         numbers = {
-            "source_vocabulary": weights.encoder.table.shape[0],
+            "source_vocabulary": self._source_vocabulary,
             "target_vocabulary": self._target_vocabulary,
             "padding_id": self.model.padding_id,
             "start": self.model.start,

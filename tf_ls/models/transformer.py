@@ -19,7 +19,7 @@ from tf_ls.layers.embedding_layer import LSTransformerEmbeddingLayer, OutputTabl
 from tf_ls.layers.encoder_layer import LSTransformerEncoderLayer
 from tf_ls.layers.layer_norm import LSLayerNorm
 from tf_ls.layers.operation_layer import OperationLayer, scoped_name
-from tf_ls.models.encoder_decoder import Encoder, EncoderDecoder
+from tf_ls.models.encoder_decoder import EncoderDecoder
 from tf_ls.ops.host import on_host
 
 
@@ -218,7 +218,7 @@ class LSTransformer(tf.keras.Model):
         # None: the table, if that is what projects onto the vocabulary, is there only once.
         weights, bias = self.output_layer.output_table()
         return EncoderDecoder(
-            Encoder(
+            ops.Encoder(
                 **embedding(self.source_embedding), **stack(self.encoder_layers, self.encoder_norm)
             ),
             ops.Decoder(

@@ -18,7 +18,7 @@ from neurst.utils.configurable import ModelConfigs
 
 from tf_ls import ops
 from tf_ls.export.translation_model import TranslationModel, merged_options
-from tf_ls.models.encoder_decoder import Encoder, EncoderDecoder
+from tf_ls.models.encoder_decoder import EncoderDecoder
 from tf_ls.neurst import eligibility, generation, stacks, weights
 from tf_ls.neurst.embeddings import scale_and_positions, word_table
 from tf_ls.neurst.sentencepiece_text import text_of
@@ -87,11 +87,11 @@ def encoder_decoder_of(model: EncoderDecoderModel) -> EncoderDecoder:
     return EncoderDecoder(_encoder_of(model), generation.decoder_of(model))
 
 
-def _encoder_of(model: EncoderDecoderModel) -> Encoder:
+def _encoder_of(model: EncoderDecoderModel) -> ops.Encoder:
     encoder = model._encoder
     params = encoder.get_config()
     scale, positions = scale_and_positions(model._src_modality)
-    return Encoder(
+    return ops.Encoder(
         layers=[weights.encoder_layer_weights(layer) for layer in encoder._stacking_layers],
         table=weights.raw(word_table(model._src_modality)._shared_weights),
         scale=scale,

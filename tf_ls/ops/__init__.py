@@ -11,11 +11,14 @@ from tf_ls.ops.decoder_layer import decoder_layer
 from tf_ls.ops.decoder_layer_step import decoder_layer_step
 from tf_ls.ops.dropout import dropout, random_seed
 from tf_ls.ops.embedding import SINUSOIDS, embedding
+from tf_ls.ops.encoder import Encoder
 from tf_ls.ops.encoder_layer import encoder_layer
+from tf_ls.ops.encoding import Encoded, encode
 from tf_ls.ops.generation import Generated, generate
 from tf_ls.ops.layer_norm import layer_norm
 from tf_ls.ops.output_projection import output_projection
 from tf_ls.ops.packed_decoder import PackedDecoder
+from tf_ls.ops.packed_encoder import PackedEncoder
 from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
 from tf_ls.ops.search_options import SearchOptions
 from tf_ls.ops.sentencepiece import EncodedSentences, SentencePiece
@@ -25,9 +28,12 @@ __all__ = [
     "AdamResult",
     "CrossEntropy",
     "Decoder",
+    "Encoded",
     "EncodedSentences",
+    "Encoder",
     "Generated",
     "PackedDecoder",
+    "PackedEncoder",
     "RowLayout",
     "SearchOptions",
     "SentencePiece",
@@ -38,6 +44,7 @@ __all__ = [
     "dense_layout",
     "dropout",
     "embedding",
+    "encode",
     "encoder_layer",
     "generate",
     "layer_norm",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import uuid
-
 import tensorflow as tf
 
 from tf_ls.library import library
 from tf_ls.ops.decoder import Decoder, decoder_inputs
+from tf_ls.ops.packed_stack import PackedStack, PackOperations
 
 
-class PackedDecoder(tf.Module):
+class PackedDecoder(PackedStack):
     """A decoder whose weights are cast and laid out for products once, not in each call.
 
     It is for weights that do not change: they are copied when this object is made, or `pack` is
@@ -47,49 +46,14 @@ class PackedDecoder(tf.Module):
             tf.errors.InvalidArgumentError: shapes that do not fit each other.
             ValueError: a decoder without layers; unknown positions or activation.
         """
-        super().__init__()
+        dtype = tf.as_dtype(dtype or decoder.table.dtype)
+        super().__init__(dtype, _operations, lambda: decoder_inputs(decoder))
         self.decoder = decoder
-        self.dtype = tf.as_dtype(dtype or decoder.table.dtype)
-        # tf.Module does not look into a decoder for what to save.
-        inputs = tf.nest.flatten(decoder_inputs(decoder))
-        self._weights = [part for part in inputs if isinstance(part, tf.Variable)]
-        self._packed = _Packed(decoder, self.dtype)
-
-    @property
-    def resource_handle(self) -> tf.Tensor:
-        return self._packed.resource_handle
-
-    def pack(self) -> None:
-        """Packs the weights of the moment.
-
-        Calls that run at the same time use the old ones, or the new ones, all of them.
-        """
-        self._packed._initialize()
 
 
-class _Packed(tf.saved_model.experimental.TrackableResource):
-    """The packed weights."""
-
-    def __init__(self, decoder: Decoder, dtype: tf.DType):
-        super().__init__()
-        self._decoder = decoder
-        self._dtype = dtype
-        self._initialize()
-        # Where a SavedModel's is to be made when it is loaded: on the GPU, if there is one, beside
-        # the variables. By itself TensorFlow makes a resource that a function returns on the CPU.
-        self._resource_device = "/device:GPU:*"
-
-    def _create_resource(self) -> tf.Tensor:
-        if tf.executing_eagerly() or tf.compat.v1.get_default_graph().building_function:
-            return library.ops.ls_anonymous_packed_decoder()
-        # The graph of a SavedModel, for sessions, whose runs have nothing in common but names. They
-        # choose devices themselves, and some would not do without one that a graph names.
-        with tf.device(None):
-            return library.ops.ls_packed_decoder_handle(
-                shared_name=f"packed_decoder_{uuid.uuid4()}"
-            )
-
-    def _initialize(self) -> None:
-        library.ops.ls_pack_decoder(
-            handle=self.resource_handle, T=self._dtype, **decoder_inputs(self._decoder)
-        )
+def _operations() -> PackOperations:
+    return PackOperations(
+        library.ops.ls_anonymous_packed_decoder,
+        library.ops.ls_packed_decoder_handle,
+        library.ops.ls_pack_decoder,
+    )

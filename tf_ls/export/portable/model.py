@@ -14,7 +14,6 @@ import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.export.portable.checks import require
-from tf_ls.models.encoder_decoder import Encoder
 from tf_ls.ops.layer_attributes import check_layer
 
 KeysAndValues = tuple[tf.Tensor, tf.Tensor]  # [., heads, positions, head size] each
@@ -127,7 +126,7 @@ def _attend(
 # The encoder -------------------------------------------------------------------------------------
 
 
-def encode(encoder: Encoder, ids: tf.Tensor, padding: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+def encode(encoder: ops.Encoder, ids: tf.Tensor, padding: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
     """Returns what a decoder attends to, [B, S, H]; of no meaning at padding.
 
     Args:
@@ -161,7 +160,7 @@ def encode(encoder: Encoder, ids: tf.Tensor, padding: tf.Tensor, dtype: tf.DType
     return x if encoder.norm is None else _norm(x, *encoder.norm, encoder.epsilon)
 
 
-def _checked_ids(encoder: Encoder, ids: tf.Tensor, padding: tf.Tensor) -> tf.Tensor:
+def _checked_ids(encoder: ops.Encoder, ids: tf.Tensor, padding: tf.Tensor) -> tf.Tensor:
     vocabulary = tf.shape(encoder.table, tf.int64)[0]
     bad = tf.where(~padding & ((ids < 0) | (ids >= vocabulary)))[:1]
     requirements = require(

@@ -1,0 +1,17 @@
+#ifndef TF_LS_CC_OPS_PACKED_ENCODER_H_
+#define TF_LS_CC_OPS_PACKED_ENCODER_H_
+
+#include "cc/ops/packed_stack.h"
+
+namespace tf_ls {
+
+// An encoder, its weights prepared for products of one type.
+template <typename Device>
+class PackedEncoder : public PackedStack<Device> {
+ public:
+  static constexpr char kName[] = "encoder";
+};
+
+}  // namespace tf_ls
+
+#endif  // TF_LS_CC_OPS_PACKED_ENCODER_H_
