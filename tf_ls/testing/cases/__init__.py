@@ -13,6 +13,7 @@ from tf_ls.testing.cases import (
     dropout,
     embedding,
     encoder_layer,
+    encoding,
     generation,
     layer_norm,
     output_projection,
@@ -30,6 +31,7 @@ BUILT_IN: tuple[Case, ...] = (
     output_projection.CASE,
     *cross_entropy.CASES,
     adam.CASE,
+    encoding.CASE,
     generation.CASE,
 )
 
