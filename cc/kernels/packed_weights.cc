@@ -1,8 +1,10 @@
 #include "cc/kernels/packed_weights.h"
 
 #include <cstring>
+#include <memory>
 #include <stdexcept>
 #include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -166,25 +168,33 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
   }
   const size_t x_size = dnnl::memory::data_type_size(type_);
   const size_t y_size = dnnl::memory::data_type_size(y_type);
-  const auto run = [&](int64_t first_row, int64_t block_rows) {
-    const auto inner = get(block_rows, first_slice);
-    const auto last = get(block_rows, first_slice + tasks - 1);
-    const auto* const from =
-        static_cast<const unsigned char*>(x) + first_row * weight_.inputs * x_size;
-    auto* const to = static_cast<unsigned char*>(y) + first_row * y_stride * y_size;
-    cpu.threads->ParallelFor(tasks, SliceCycles(block_rows), [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const int64_t slice = first_slice + task;
-        const Product& product = task == tasks - 1 ? *last : *inner;
-        RunDense(block_rows, Columns(slice) * y_size, y_stride * y_size, accumulate,
-                 to + task * columns_ * y_size, [&](void* dense) {
-                   product.Run(from, Slice(slice),
-                               bias == nullptr ? nullptr : bias + slice * columns_, dense);
-                 });
-      }
-    });
+  // What is only one slice wide is shared by rows.
+  const int64_t most_rows = tasks > 1 ? kMostRows : kMostRows / 2;
+  const int64_t blocks = (rows + most_rows - 1) / most_rows;
+  const auto rows_of = [&](int64_t block) { return std::min(most_rows, rows - block * most_rows); };
+  // The products of a block of rows with a slice, and with the last one.
+  using Products = std::pair<std::shared_ptr<const Product>, std::shared_ptr<const Product>>;
+  const auto products_of = [&](int64_t block) -> Products {
+    return {get(rows_of(block), first_slice), get(rows_of(block), first_slice + tasks - 1)};
   };
-  for (int64_t row = 0; row < rows; row += kMostRows) run(row, std::min(kMostRows, rows - row));
+  const Products of_last = products_of(blocks - 1);
+  const Products of_others = blocks > 1 ? products_of(0) : of_last;
+  const auto run = [&](int64_t block, int64_t task) {
+    const Products& products = block == blocks - 1 ? of_last : of_others;
+    const Product& product = task == tasks - 1 ? *products.second : *products.first;
+    const int64_t slice = first_slice + task, first_row = block * most_rows;
+    RunDense(rows_of(block), Columns(slice) * y_size, y_stride * y_size, accumulate,
+             static_cast<unsigned char*>(y) + (first_row * y_stride + task * columns_) * y_size,
+             [&](void* dense) {
+               product.Run(
+                   static_cast<const unsigned char*>(x) + first_row * weight_.inputs * x_size,
+                   Slice(slice), bias == nullptr ? nullptr : bias + slice * columns_, dense);
+             });
+  };
+  cpu.threads->ParallelFor(blocks * tasks, SliceCycles(rows_of(0)),
+                           [&](int64_t begin, int64_t end) {
+                             for (int64_t i = begin; i < end; ++i) run(i / tasks, i % tasks);
+                           });
 }
 
 int64_t PackedWeight::SliceCycles(int64_t rows) const {

@@ -54,7 +54,7 @@ class PackedWeight {
   template <typename From>
   void PackSlice(int64_t slice, const From* numbers) const;
 
-  // Rows that are multiplied by a slice at once.
+  // Rows that are multiplied by a slice at once, at most.
   static constexpr int64_t kMostRows = 128;
 
   // As Multiply, the outputs of one panel, of rows of float32.
