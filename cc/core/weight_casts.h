@@ -11,8 +11,18 @@
 
 namespace tf_ls {
 
+// A matrix in int8: each number times the scale of its output. (A table of words is one whose
+// outputs are the words.)
+struct Int8Numbers {
+  const int8_t* data;
+  const float* scales;  // [outputs]
+};
+
 // Numbers of any of the types that weights have.
-using AnyNumbers = std::variant<const float*, const float16*, const bfloat16*>;
+using AnyNumbers = std::variant<const float*, const float16*, const bfloat16*, Int8Numbers>;
+
+inline const float* Address(const void* data) { return static_cast<const float*>(data); }
+inline const float* Address(const Int8Numbers& numbers) { return Address(numbers.data); }
 
 // A weight of a layer, stored [rows, columns]; a vector is one row.
 struct WeightPiece {
@@ -28,9 +38,9 @@ struct WeightPiece {
   // What layers and kernels know the weight by. They read float32 there; weights of another type
   // have no more than their address, by which products find what was prepared of them.
   const float* name() const {
-    return std::visit([](const auto* data) { return reinterpret_cast<const float*>(data); },
-                      numbers);
+    return std::visit([](const auto& data) { return Address(data); }, numbers);
   }
+  bool IsInt8() const { return std::holds_alternative<Int8Numbers>(numbers); }
 };
 
 // Copies of weights in the type that a layer computes in, found by the weight's name. A layer has

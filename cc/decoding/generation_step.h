@@ -84,7 +84,7 @@ class GenerationStep {
     const BeamPaths paths = {now.slots, now.lengths, max_length_};
     ExtendPaths(device_, {old.slots, old.lengths, max_length_}, inputs.parents, inputs.slots,
                 work.rows, now.slots, now.lengths);
-    const auto embed = [&](const auto* table) {
+    const auto embed = [&](const auto& table) {
       Embed(device_, {work.rows, inputs.tokens, inputs.positions}, Dropout(),
             model_.embedding_scale, table, model_.positions, model_.hidden_size(), x_);
     };

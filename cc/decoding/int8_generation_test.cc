@@ -179,24 +179,25 @@ TYPED_TEST(Int8GenerationTest, IsNearTheModelInFloat32) {
 TYPED_TEST(Int8GenerationTest, ReadsNothingButInt8OfStoredWeights) {
   using T = typename TestFixture::T;
   const auto expected = this->template Run<T>(&this->Quantize());
-  const auto pieces = this->model_.matrices();
   const TestCpu cpu;
-  std::vector<std::vector<int8_t>> numbers;
   std::vector<std::vector<float>> scales;
-  std::vector<StoredInt8> stored;
-  for (const WeightPiece& piece : pieces) {
+  auto pieces = this->model_.matrices();
+  for (WeightPiece& piece : pieces) {
     const Weight weight = piece.transposed
                               ? Weight{piece.name(), piece.columns, piece.rows, /*transposed=*/true}
                               : Weight{piece.name(), piece.rows, piece.columns};
-    numbers.emplace_back(piece.count());
+    std::vector<int8_t> numbers(piece.count());
     scales.emplace_back(weight.outputs);
-    QuantizeWeight(cpu, weight, numbers.back().data(), scales.back().data());
-    stored.push_back({piece, numbers.back().data(), scales.back().data()});
+    QuantizeWeight(cpu, weight, numbers.data(), scales.back().data());
+    // The model's addresses are then those of numbers in int8, with NaNs behind them.
+    this->model_.Spoil({piece});
+    auto* const place = reinterpret_cast<int8_t*>(const_cast<float*>(piece.name()));
+    std::copy(numbers.begin(), numbers.end(), place);
+    piece.numbers = Int8Numbers{place, scales.back().data()};
   }
-  this->model_.Spoil(pieces);
   test::NanArena arena;
   auto* const memory = arena.Allocate<unsigned char>(PlaceInt8(pieces, nullptr, nullptr));
-  PackInt8(cpu, stored, memory);
+  PackInt8(cpu, pieces, memory);
   PackedWeights packed;
   PlaceInt8(pieces, memory, &packed);
   const auto found = this->template Run<T>(&packed);

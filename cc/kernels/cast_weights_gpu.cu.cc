@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "cc/kernels/cast_weights.h"
+#include "cc/kernels/dequantize.h"
 #include "cc/kernels/gpu_primitives.cu.h"
 
 namespace tf_ls {
@@ -44,19 +45,29 @@ __global__ void __launch_bounds__(kThreads) Cast(Pieces<T> all) {
 
 template <typename T>
 void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& all_weights, void* memory) {
-  BufferCutter copies(memory);
-  std::vector<WeightPiece> weights;
+  struct Copy {
+    const WeightPiece* weight;
+    T* to;
+  };
+  BufferCutter cutter(memory);
+  std::vector<Copy> copies;
   for (const WeightPiece& weight : all_weights) {
-    if (!std::holds_alternative<const T*>(weight.numbers)) weights.push_back(weight);
+    if (std::holds_alternative<const T*>(weight.numbers)) continue;
+    T* const to = cutter.Cut<T>(weight.count());
+    if (const auto* const int8 = std::get_if<Int8Numbers>(&weight.numbers)) {
+      Dequantize(gpu, *int8, weight.rows, weight.columns, weight.transposed, to);
+    } else {
+      copies.push_back({&weight, to});
+    }
   }
-  for (size_t first = 0; first < weights.size(); first += kMostPieces) {
+  for (size_t first = 0; first < copies.size(); first += kMostPieces) {
     Pieces<T> all;
-    all.pieces = static_cast<int>(std::min<size_t>(kMostPieces, weights.size() - first));
+    all.pieces = static_cast<int>(std::min<size_t>(kMostPieces, copies.size() - first));
     all.first_block[0] = 0;
     for (int i = 0; i < all.pieces; ++i) {
-      const WeightPiece& weight = weights[first + i];
+      const WeightPiece& weight = *copies[first + i].weight;
       all.from[i] = std::get<const float*>(weight.numbers);
-      all.to[i] = copies.Cut<T>(weight.count());
+      all.to[i] = copies[first + i].to;
       all.count[i] = weight.count();
       all.first_block[i + 1] = all.first_block[i] + gpu::Blocks(weight.count(), kChunk);
     }
@@ -67,6 +78,7 @@ void CastWeights(const Gpu& gpu, const std::vector<WeightPiece>& all_weights, vo
   }
 }
 
+template void CastWeights<float>(const Gpu&, const std::vector<WeightPiece>&, void*);
 template void CastWeights<float16>(const Gpu&, const std::vector<WeightPiece>&, void*);
 template void CastWeights<bfloat16>(const Gpu&, const std::vector<WeightPiece>&, void*);
 

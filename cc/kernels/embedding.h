@@ -8,6 +8,7 @@
 #include "cc/core/float16.h"
 #include "cc/core/gpu.h"
 #include "cc/core/philox.h"
+#include "cc/core/weight_casts.h"
 #include "cc/kernels/token_rows.h"
 
 namespace tf_ls {
@@ -34,6 +35,13 @@ void Embed(const Cpu& cpu, const TokenRows& rows, const Dropout& dropout, float 
 template <typename Table, typename T>
 void Embed(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
            const Table* table, const float* positions, int64_t n, T* y);
+// The same of a table in int8, with a scale for each id.
+template <typename T>
+void Embed(const Cpu& cpu, const TokenRows& rows, const Dropout& dropout, float scale,
+           const Int8Numbers& table, const float* positions, int64_t n, T* y);
+template <typename T>
+void Embed(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
+           const Int8Numbers& table, const float* positions, int64_t n, T* y);
 
 // The gradient of the rows that were looked up, for those with a token, one behind the other:
 // dvalues[k] = mask * dy[i] * scale. dvalues: [rows with a token, n]. Cost: as Embed's.

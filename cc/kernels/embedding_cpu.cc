@@ -21,6 +21,43 @@ void ScaleAndDrop(const Dropout& dropout, int64_t row, const float* x, float fac
   row::Multiply(y, mask, n, y);
 }
 
+// A row of a table, and what its numbers are to be multiplied by.
+struct Word {
+  const float* numbers;
+  float scale;
+};
+
+template <typename Table>
+Word ReadWord(const Table* table, int64_t id, int64_t n, float* buffer) {
+  return {ReadRow(table + id * n, n, buffer), 1.0f};
+}
+Word ReadWord(const Int8Numbers& table, int64_t id, int64_t n, float* buffer) {
+  row::Load(table.data + id * n, n, buffer);
+  return {buffer, table.scales[id]};
+}
+
+template <typename Table, typename T>
+void EmbedWords(const Cpu& cpu, const TokenRows& rows, const Dropout& dropout, float scale,
+                const Table& table, const float* positions, int64_t n, T* y) {
+  ForEachRow(cpu, rows.count, n, dropout.active() ? 4 : 1, [&](int64_t i) {
+    T* const to = y + i * n;
+    if (rows.ids[i] < 0) {
+      std::fill(to, to + n, T{});
+      return;
+    }
+    float* const buffer = ThreadBuffer<1>(n);
+    const Word word = ReadWord(table, rows.ids[i], n, buffer);
+    float* const out = RowTarget(to, buffer);
+    if (positions == nullptr) {
+      ScaleAndDrop(dropout, i, word.numbers, scale * word.scale, n, out);
+    } else {
+      row::ScaleAdd(word.numbers, scale * word.scale, positions + rows.positions[i] * n, n, out);
+      if (dropout.active()) ScaleAndDrop(dropout, i, out, 1.0f, n, out);
+    }
+    WriteRow(out, n, to);
+  });
+}
+
 // Rows that are summed up one after the other.
 struct Piece {
   const int64_t* rows;
@@ -74,23 +111,13 @@ void SinusoidalPositions(const Cpu& cpu, int64_t start, int64_t count, int64_t n
 template <typename Table, typename T>
 void Embed(const Cpu& cpu, const TokenRows& rows, const Dropout& dropout, float scale,
            const Table* table, const float* positions, int64_t n, T* y) {
-  ForEachRow(cpu, rows.count, n, dropout.active() ? 4 : 1, [&](int64_t i) {
-    T* const to = y + i * n;
-    if (rows.ids[i] < 0) {
-      std::fill(to, to + n, T{});
-      return;
-    }
-    float* const buffer = ThreadBuffer<1>(n);
-    const float* const word = ReadRow(table + rows.ids[i] * n, n, buffer);
-    float* const out = RowTarget(to, buffer);
-    if (positions == nullptr) {
-      ScaleAndDrop(dropout, i, word, scale, n, out);
-    } else {
-      row::ScaleAdd(word, scale, positions + rows.positions[i] * n, n, out);
-      if (dropout.active()) ScaleAndDrop(dropout, i, out, 1.0f, n, out);
-    }
-    WriteRow(out, n, to);
-  });
+  EmbedWords(cpu, rows, dropout, scale, table, positions, n, y);
+}
+
+template <typename T>
+void Embed(const Cpu& cpu, const TokenRows& rows, const Dropout& dropout, float scale,
+           const Int8Numbers& table, const float* positions, int64_t n, T* y) {
+  EmbedWords(cpu, rows, dropout, scale, table, positions, n, y);
 }
 
 template <typename T>
@@ -177,6 +204,10 @@ template void Embed(const Cpu&, const TokenRows&, const Dropout&, float, const f
 template void Embed(const Cpu&, const TokenRows&, const Dropout&, float, const bfloat16*,
                     const float*, int64_t, bfloat16*);
 template void Embed(const Cpu&, const TokenRows&, const Dropout&, float, const float16*,
+                    const float*, int64_t, bfloat16*);
+template void Embed(const Cpu&, const TokenRows&, const Dropout&, float, const Int8Numbers&,
+                    const float*, int64_t, float*);
+template void Embed(const Cpu&, const TokenRows&, const Dropout&, float, const Int8Numbers&,
                     const float*, int64_t, bfloat16*);
 template void EmbedRowGradient(const Cpu&, const TokenRows&, const Dropout&, float, const float*,
                                int64_t, float*);

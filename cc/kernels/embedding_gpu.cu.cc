@@ -1,4 +1,5 @@
 #include <cmath>
+#include <type_traits>
 
 #include "cc/kernels/embedding.h"
 #include "cc/kernels/gpu_chunk.cu.h"
@@ -40,6 +41,7 @@ struct Sinusoids {
 };
 
 // Reads a row of each table and writes one of y: count * n * (sizeof(Table) + 4 + sizeof(T)) bytes.
+// word_scales: of each id, of a table in int8 only.
 template <typename Table, typename T, bool packed>
 struct LookUp {
   static constexpr int kCount = gpu::Chunk<T, packed>::kCount;
@@ -54,8 +56,10 @@ struct LookUp {
       if (positions != nullptr) {
         position.Load(positions + int64_t{rows.positions[row]} * n, column, n);
       }
+      float factor = scale;
+      if constexpr (std::is_same<Table, int8_t>::value) factor *= word_scales[id];
 #pragma unroll
-      for (int i = 0; i < kCount; ++i) out.values[i] = word.values[i] * scale + position.values[i];
+      for (int i = 0; i < kCount; ++i) out.values[i] = word.values[i] * factor + position.values[i];
       mask.Multiply<kCount>(row, /*lane=*/0, column, out.values);
     }
     out.Store(y + row * n, column, n);
@@ -65,10 +69,23 @@ struct LookUp {
   const DropoutMask mask;
   const float scale;
   const Table* const table;
+  const float* const word_scales;
   const float* const positions;
   const int64_t n;
   T* const y;
 };
+
+template <typename Table, typename T>
+void EmbedWords(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
+                const Table* table, const float* word_scales, const float* positions, int64_t n,
+                T* y) {
+  const auto run = [&](auto packed) {
+    gpu::ForEachChunk(gpu.stream, rows.count, n,
+                      LookUp<Table, T, decltype(packed)::value>{
+                          rows, DropoutMask(dropout), scale, table, word_scales, positions, n, y});
+  };
+  gpu::ForPacked<T>(run, n, table, positions, y);
+}
 
 // What a row adds to a gradient: mask * dy * scale.
 template <typename T, bool packed>
@@ -234,12 +251,13 @@ void SinusoidalPositions(const Gpu& gpu, int64_t start, int64_t count, int64_t n
 template <typename Table, typename T>
 void Embed(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
            const Table* table, const float* positions, int64_t n, T* y) {
-  const auto run = [&](auto packed) {
-    gpu::ForEachChunk(gpu.stream, rows.count, n,
-                      LookUp<Table, T, decltype(packed)::value>{rows, DropoutMask(dropout), scale,
-                                                                table, positions, n, y});
-  };
-  gpu::ForPacked<T>(run, n, table, positions, y);
+  EmbedWords(gpu, rows, dropout, scale, table, /*word_scales=*/nullptr, positions, n, y);
+}
+
+template <typename T>
+void Embed(const Gpu& gpu, const TokenRows& rows, const Dropout& dropout, float scale,
+           const Int8Numbers& table, const float* positions, int64_t n, T* y) {
+  EmbedWords(gpu, rows, dropout, scale, table.data, table.scales, positions, n, y);
 }
 
 template <typename T>
@@ -294,6 +312,12 @@ template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const b
 template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const bfloat16*,
                     const float*, int64_t, float16*);
 template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const bfloat16*,
+                    const float*, int64_t, bfloat16*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const Int8Numbers&,
+                    const float*, int64_t, float*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const Int8Numbers&,
+                    const float*, int64_t, float16*);
+template void Embed(const Gpu&, const TokenRows&, const Dropout&, float, const Int8Numbers&,
                     const float*, int64_t, bfloat16*);
 template void EmbedRowGradient(const Gpu&, const TokenRows&, const Dropout&, float, const float*,
                                int64_t, float*);

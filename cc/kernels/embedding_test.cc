@@ -147,6 +147,35 @@ TYPED_TEST(EmbedTest, LooksUpScalesAddsPositionsAndDrops) {
   this->template CheckLookUp<bfloat16>();
 }
 
+TYPED_TEST(EmbedTest, TakesATableInInt8) {
+  using T = typename TestFixture::T;
+  for (const int64_t n : kSizes) {
+    std::vector<int8_t> table(kVocabSize * n);
+    for (size_t i = 0; i < table.size(); ++i) table[i] = static_cast<int8_t>(i * 41 % 255 - 127);
+    const auto scales = Random<float>(kVocabSize, 1), positions = Random<float>(kLength * n, 2);
+    const DeviceTokens rows(kIds, kPositions);
+    const Numbers<int8_t> words(table);
+    const Numbers<float> word_scales(scales), places(positions);
+    for (const Dropout& dropout : kDropouts) {
+      const auto factors = DropoutFactors(dropout, kIds.size(), n);
+      for (const bool with_positions : {false, true}) {
+        std::vector<double> expected(kIds.size() * n, 0.0);
+        for (size_t i = 0; i < expected.size(); ++i) {
+          const int32_t id = kIds[i / n];
+          if (id < 0) continue;
+          double value = double{scales[id]} * table[id * n + i % n] * kScale;
+          if (with_positions) value += positions[kPositions[i / n] * n + i % n];
+          expected[i] = value * factors[i];
+        }
+        Numbers<T> y(Unwritten<T>(kIds.size() * n));
+        Embed(this->device_, rows, dropout, kScale, Int8Numbers{words.data(), word_scales.data()},
+              with_positions ? places.data() : nullptr, n, y.data());
+        EXPECT_TRUE(Close(y.host(), expected)) << n << " numbers, rate " << dropout.rate;
+      }
+    }
+  }
+}
+
 TYPED_TEST(EmbedTest, DropsWhatTheMaskDrops) {
   constexpr int64_t n = 300;
   const std::vector<float> table(kVocabSize * n, 1.0f);

@@ -31,6 +31,7 @@ inline unsigned Blocks(int64_t work, int64_t per_block) {
 }
 
 __device__ inline float Widen(float x) { return x; }
+__device__ inline float Widen(int8_t x) { return static_cast<float>(x); }
 __device__ inline float Widen(float16 x) { return __half2float(__ushort_as_half(x.bits)); }
 __device__ inline float Widen(bfloat16 x) {
   return __uint_as_float(static_cast<unsigned>(x.bits) << 16);

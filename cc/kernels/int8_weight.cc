@@ -152,24 +152,19 @@ size_t PlaceInt8(const std::vector<WeightPiece>& weights, const void* memory,
 
 void PackInt8(const Cpu& cpu, const std::vector<WeightPiece>& weights, void* memory) {
   const auto pack = [&](size_t i, const Weight& weight, const Int8Weight& place) {
+    const AnyNumbers& from = weights[i].numbers;
+    if (const auto* const stored = std::get_if<Int8Numbers>(&from)) {
+      return place.Pack(cpu, stored->data, stored->scales);
+    }
     const ArenaScope scope(cpu.arena);
     int8_t* const numbers = cpu.arena->Allocate<int8_t>(weight.inputs * weight.outputs);
     float* const scales = cpu.arena->Allocate<float>(weight.outputs);
     Weight wide = weight;
-    wide.data = std::get<const float*>(weights[i].numbers);
+    wide.data = std::get<const float*>(from);
     QuantizeWeight(cpu, wide, numbers, scales);
     place.Pack(cpu, numbers, scales);
   };
   ForEachMatrix(weights, memory, Make, pack);
-}
-
-void PackInt8(const Cpu& cpu, const std::vector<StoredInt8>& weights, void* memory) {
-  std::vector<WeightPiece> pieces;
-  for (const StoredInt8& weight : weights) pieces.push_back(weight.piece);
-  const auto pack = [&](size_t i, const Weight& /*weight*/, const Int8Weight& place) {
-    place.Pack(cpu, weights[i].numbers, weights[i].scales);
-  };
-  ForEachMatrix(pieces, memory, Make, pack);
 }
 
 }  // namespace tf_ls

@@ -69,25 +69,15 @@ class Int8Weight {
   size_t bytes_;
 };
 
-// A weight that is stored in int8, with its scales. piece.name() is what it is found by, and never
-// read: any address that nothing else is found by.
-struct StoredInt8 {
-  WeightPiece piece;
-  const int8_t* numbers;  // [piece.rows, piece.columns]
-  const float* scales;    // [outputs]
-};
-
 // How many bytes weights take that are packed in int8, one after the other. In `memory`, unless it
 // is null, they are made known to `packed`, and come before other forms of the same weights.
 // Vectors, of one row, are left out.
 size_t PlaceInt8(const std::vector<WeightPiece>& weights, const void* memory,
                  PackedWeights* packed);
 
-// Packs them there, from float32, which they must be. Takes scratch memory of a byte a number of
-// the largest.
+// Packs them there, from int8, or from float32 by QuantizeWeight, which takes scratch memory of a
+// byte a number of the largest. They must be of one of these types.
 void PackInt8(const Cpu& cpu, const std::vector<WeightPiece>& weights, void* memory);
-// Those of which PlaceInt8 was told the pieces.
-void PackInt8(const Cpu& cpu, const std::vector<StoredInt8>& weights, void* memory);
 
 }  // namespace tf_ls
 

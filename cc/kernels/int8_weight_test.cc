@@ -35,12 +35,6 @@ class CpuWithInt8 {
     PackInt8(plain_, weights, Place(weights));
     Use(weights);
   }
-  explicit CpuWithInt8(const std::vector<StoredInt8>& stored) : plain_(2) {
-    std::vector<WeightPiece> weights;
-    for (const StoredInt8& weight : stored) weights.push_back(weight.piece);
-    PackInt8(plain_, stored, Place(weights));
-    Use(weights);
-  }
   CpuWithInt8(const CpuWithInt8&) = delete;
   CpuWithInt8& operator=(const CpuWithInt8&) = delete;
 
@@ -240,10 +234,9 @@ TYPED_TEST(Int8WeightTest, MayBeStoredInInt8) {
     std::vector<float> scales(c.outputs);
     QuantizeWeight(TestCpu(), c.weight(), numbers.data(), scales.data());
     const CpuWithInt8 expected(std::vector<WeightPiece>{c.piece()});
-    // What it is found by need not point to float32 numbers.
     WeightPiece piece = c.piece();
-    piece.numbers = reinterpret_cast<const float*>(numbers.data());
-    const CpuWithInt8 device(std::vector<StoredInt8>{{piece, numbers.data(), scales.data()}});
+    piece.numbers = Int8Numbers{numbers.data(), scales.data()};
+    const CpuWithInt8 device(std::vector<WeightPiece>{piece});
     const Weight weight = {piece.name(), c.inputs, c.outputs, transposed};
     auto y = Unwritten<T>(c.rows * c.outputs);
     MatMul(device.cpu(), c.x.data(), c.rows, weight, c.shift.data(), false, y.data());

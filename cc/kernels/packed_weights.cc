@@ -107,10 +107,16 @@ PackedWeight::PackedWeight(const Weight& weight, DataType type, void* memory)
 
 void PackedWeight::Pack(const Cpu& cpu, const AnyNumbers& numbers) const {
   const int64_t cost = columns_ * weight_.inputs * sizeof(float) / kBytesPerCycle;
-  cpu.threads->ParallelFor(slices(), cost, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i)
-      std::visit([&](const auto* from) { PackSlice(i, from); }, numbers);
-  });
+  const auto pack = [&](const auto& from) {
+    if constexpr (std::is_pointer<std::decay_t<decltype(from)>>::value) {
+      cpu.threads->ParallelFor(slices(), cost, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) PackSlice(i, from);
+      });
+    } else {
+      throw std::logic_error("weights in int8 are packed by PackInt8");
+    }
+  };
+  std::visit(pack, numbers);
 }
 
 // oneDNN reads float32 and the product's own type; what is neither is widened, a slice at a time.

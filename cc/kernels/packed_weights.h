@@ -27,7 +27,8 @@ class PackedWeight {
   PackedWeight(const Weight& weight, DataType type, void* memory);
 
   size_t bytes() const { return slice_bytes_ * slices(); }
-  // `numbers`: the weight's, stored as it says. Cost: reads and writes 4 or 2 bytes a number.
+  // `numbers`: the weight's, stored as it says, of a floating type. Cost: reads and writes 4 or 2
+  // bytes a number.
   void Pack(const Cpu& cpu, const AnyNumbers& numbers) const;
 
   // Whether `weight` in `type` is what is packed.

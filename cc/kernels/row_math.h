@@ -17,6 +17,7 @@ namespace row {
 
 void Load(const bfloat16* from, int64_t n, float* to);
 void Load(const float16* from, int64_t n, float* to);
+void Load(const int8_t* from, int64_t n, float* to);
 void Store(const float* from, int64_t n, bfloat16* to);
 
 // y = a + b

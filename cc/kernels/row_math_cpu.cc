@@ -206,6 +206,11 @@ TF_LS_MULTIVERSION void Load(const float16* from, int64_t n, float* to) {
   for (int64_t i = 0; i < n; ++i) to[i] = ToFloat(from[i]);
 }
 
+TF_LS_MULTIVERSION void Load(const int8_t* from, int64_t n, float* to) {
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) to[i] = static_cast<float>(from[i]);
+}
+
 TF_LS_MULTIVERSION void Store(const float* from, int64_t n, bfloat16* to) {
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) to[i] = ToBfloat16(from[i]);

@@ -49,6 +49,10 @@ TEST(LoadTest, WidensExactly) {
     const auto half = Random<float16>(n, 1);
     Load(half.data(), n, y.data());
     EXPECT_TRUE(Close(y, half, 0.0));
+    std::vector<int8_t> bytes(n);
+    for (int64_t i = 0; i < n; ++i) bytes[i] = static_cast<int8_t>(i * 37 - 128);
+    Load(bytes.data(), n, y.data());
+    for (int64_t i = 0; i < n; ++i) EXPECT_EQ(y[i], bytes[i]);
   }
 }
 

@@ -251,7 +251,7 @@ class EmbeddingOp : public DeviceKernel<Device> {
     Tensor* output;
     TF_LS_RETURN_IF_ERROR(context->allocate_output(0, inputs.EmbeddedShape(), &output));
     T* const y = device->template Write<T>(output);
-    const auto embed = [&](const auto* table) {
+    const auto embed = [&](const auto& table) {
       Embed(device->device(), inputs.rows(), dropout, options_.scale, table, positions, hidden, y);
     };
     std::visit(embed, NumbersOf(inputs.table()));
