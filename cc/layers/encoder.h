@@ -20,7 +20,7 @@ template <typename Device, typename T>
 void Encode(const Device& device, const LayerStack& stack, const TokenRows& tokens,
             const Sentences& sentences, T* y) {
   const int64_t hidden = stack.hidden_size();
-  const auto embed = [&](const auto* table) {
+  const auto embed = [&](const auto& table) {
     Embed(device, tokens, Dropout(), stack.embedding_scale, table, stack.positions, hidden, y);
   };
   std::visit(embed, stack.embeddings);

@@ -113,9 +113,14 @@ template <typename T>
 PackedWeights DeviceContext<Cpu>::PrepareLoop(const std::vector<WeightPiece>& weights,
                                               Arena* memory) const {
   PackedWeights packed;
-  void* const place = memory->Allocate<unsigned char>(PlacePacked<T>(weights, nullptr, nullptr));
-  PackWeights<T>(cpu_, weights, place);
-  PlacePacked<T>(weights, place, &packed);
+  std::vector<WeightPiece> int8, others;
+  for (const WeightPiece& weight : weights) (weight.IsInt8() ? int8 : others).push_back(weight);
+  void* place = memory->Allocate<unsigned char>(PlacePacked<T>(others, nullptr, nullptr));
+  PackWeights<T>(cpu_, others, place);
+  PlacePacked<T>(others, place, &packed);
+  place = memory->Allocate<unsigned char>(PlaceInt8(int8, nullptr, nullptr));
+  PackInt8(cpu_, int8, place);
+  PlaceInt8(int8, place, &packed);
   return packed;
 }
 template PackedWeights DeviceContext<Cpu>::PrepareLoop<float>(const std::vector<WeightPiece>&,

@@ -4,13 +4,16 @@
 #include "cc/ops/stack_inputs.h"
 
 // What operations take of a decoder: a stack, and what logits are made by.
-#define TF_LS_DECODER_INPUTS       \
-  .Input("table: W")               \
-      .Input("positions: P * W")   \
-      .Input("norm: G * W")        \
-      .Input("output_weights: W")  \
-      .Input("output_bias: O * W") \
-      .Input("weights: N * W") TF_LS_STACK_ATTRIBUTES.Attr("O: int >= 0")
+#define TF_LS_DECODER_INPUTS                                                        \
+  .Input("table: table_type")                                                       \
+      .Input("positions: P * W")                                                    \
+      .Input("norm: G * W")                                                         \
+      .Input("output_weights: output_type")                                         \
+      .Input("output_bias: O * W")                                                  \
+      .Input("weights: weight_types")                                               \
+      .Input("scales: S * float")                                                   \
+          TF_LS_STACK_ATTRIBUTES.Attr("output_type: {float, half, bfloat16, int8}") \
+      .Attr("O: int >= 0")
 
 namespace tf_ls {
 

@@ -28,8 +28,9 @@ namespace tf_ls {
 //                 where it was made before
 //   LoopWeights, PrepareLoop<T>(weights, memory), Use(loop_weights)
 //                 the same for the steps of a loop, of which there are so many that any preparation
-//                 pays; it may be used as long as the memory lasts. Weights are float32 or of a
-//                 type for which PreparesFrom<T>(type)
+//                 pays; it may be used as long as the memory lasts. Weights are float32, int8 or
+//                 of a type for which PreparesFrom<T>(type). The CPU multiplies by int8, the GPU by
+//                 copies in T
 //   BeginLoop()   makes ready for steps that come one right after the other
 //   kRowMultiple  rows without padding between them had better come in multiples of this, so that
 //                 products that were compiled for other batches fit

@@ -90,11 +90,9 @@ template <typename T>
 WeightCasts DeviceContext<Gpu>::PrepareLoop(const std::vector<WeightPiece>& weights,
                                             Arena* memory) const {
   WeightCasts casts;
-  if constexpr (!std::is_same<T, float>::value) {
-    void* const place = memory->Allocate<unsigned char>(PreparedBytes<T>(weights));
-    CastWeights<T>(gpu_, weights, place);
-    PlaceCasts<T>(weights, place, &casts);
-  }
+  void* const place = memory->Allocate<unsigned char>(PlaceCasts<T>(weights, nullptr, nullptr));
+  CastWeights<T>(gpu_, weights, place);
+  PlaceCasts<T>(weights, place, &casts);
   return casts;
 }
 

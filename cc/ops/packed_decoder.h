@@ -33,8 +33,7 @@ class PackedDecoder {
     TF_LS_RETURN_IF_ERROR(stack_.template Read<TensorType>(context, attributes, memory_size,
                                                            positions, device, &arena));
     TF_LS_RETURN_IF_ERROR(ReadOutput<T>(context, device, &arena));
-    stack_.template Prepare<T>(device, &arena);
-    return Status();
+    return stack_.template Prepare<T>(device, &arena);
   }
 
   tensorflow::DataType type() const { return stack_.type(); }
@@ -66,11 +65,12 @@ class PackedDecoder {
     TF_LS_RETURN_IF_ERROR(CheckShape(*weights, {vocab_size, hidden}, "output_weights"));
     for (const tensorflow::Tensor& part : bias)
       TF_LS_RETURN_IF_ERROR(CheckShape(part, {vocab_size}, "output_bias"));
-    WeightPiece& piece = stack_.template AddPiece<T>(*weights, device, arena);
-    piece.transposed = true;
-    output_ = {piece.name(), nullptr, hidden, vocab_size};
-    if (bias.size() > 0) output_.bias = stack_.template AddPiece<T>(bias[0], device, arena).name();
-    return Status();
+    output_ = {nullptr, nullptr, hidden, vocab_size};
+    TF_LS_RETURN_IF_ERROR(stack_.template AddPiece<T>(
+        *weights, /*transposed=*/true, "output_weights", device, arena, &output_.weights));
+    if (bias.size() == 0) return Status();
+    return stack_.template AddPiece<T>(bias[0], /*transposed=*/false, "output_bias", device, arena,
+                                       &output_.bias);
   }
 
   PackedStack<Device> stack_;

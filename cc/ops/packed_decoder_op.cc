@@ -19,7 +19,7 @@ REGISTER_OP("LSPackDecoder")
       ShapeHandle scalar;
       int weights = 0, layers = 0;
       TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 0, &scalar));
-      TF_LS_RETURN_IF_ERROR(c->GetAttr("N", &weights));
+      TF_LS_RETURN_IF_ERROR(ReadWeightCount(c, &weights));
       TF_LS_RETURN_IF_ERROR(c->GetAttr("num_layers", &layers));
       return CheckDecoderShapes(c, 1, HasCrossAttention(weights, layers), c->UnknownDim());
     });

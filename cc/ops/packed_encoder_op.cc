@@ -14,10 +14,11 @@ TF_LS_REGISTER_PACKED_HANDLES("LSAnonymousPackedEncoder", "LSPackedEncoderHandle
 // Makes the handle stand for an encoder, in place of what it stood for before.
 REGISTER_OP("LSPackEncoder")
     .Input("handle: resource")
-    .Input("table: W")
+    .Input("table: table_type")
     .Input("positions: P * W")
     .Input("norm: G * W")
-    .Input("weights: N * W") TF_LS_STACK_ATTRIBUTES.Attr("causal: bool = false")
+    .Input("weights: weight_types")
+    .Input("scales: S * float") TF_LS_STACK_ATTRIBUTES.Attr("causal: bool = false")
     .Attr("T: {float, half, bfloat16}")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
@@ -44,7 +45,7 @@ class PackEncoderOp : public DeviceKernel<Device> {
     auto encoder = std::make_shared<PackedEncoder<Device>>();
     TF_LS_RETURN_IF_ERROR(encoder->template Read<TensorType>(
         context, attributes_, /*memory_size=*/0, kKeptPositions, device, &arena));
-    encoder->template Prepare<T>(device, &arena);
+    TF_LS_RETURN_IF_ERROR(encoder->template Prepare<T>(device, &arena));
     return SetPacked<PackedEncoder<Device>>(context, std::move(encoder));
   }
 

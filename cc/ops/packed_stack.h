@@ -10,6 +10,7 @@
 #include "cc/kernels/embedding.h"
 #include "cc/layers/layer_stack.h"
 #include "cc/ops/device_context.h"
+#include "cc/ops/int8_scales.h"
 #include "cc/ops/layer_weights.h"
 #include "cc/ops/stack_inputs.h"
 
@@ -38,27 +39,42 @@ class PackedStack {
               int64_t memory_size, int64_t positions, DeviceContext<Device>* device, Arena* arena) {
     using T = typename ComputeType<Device, TensorType>::type;
     type_ = tensorflow::DataTypeToEnum<TensorType>::value;
+    TF_LS_RETURN_IF_ERROR(scales_.Read(context));
     TF_LS_RETURN_IF_ERROR(ReadEnds<T>(context, attributes, device, arena));
     TF_LS_RETURN_IF_ERROR(ReadPositions(context, attributes, positions, device, arena));
     return ReadLayers<T>(context, attributes, memory_size, device, arena);
   }
 
-  // Adds a weight. Vectors are read as float32; of a matrix, products read what Prepare makes.
+  // Adds a weight; *name is what products know it by. Vectors are read as float32; of a matrix,
+  // products read what Prepare makes. `what` names it in messages.
   template <typename T>
-  WeightPiece& AddPiece(const tensorflow::Tensor& tensor, DeviceContext<Device>* device,
-                        Arena* arena) {
-    pieces_.push_back(PieceOf(NumbersOf(Kept(tensor)), tensor));
-    WeightPiece& piece = pieces_.back();
-    if (!piece.IsMatrix() || !device->template PreparesFrom<T>(tensor.dtype()))
-      piece.numbers = device->Float(tensor, arena);
-    return piece;
+  Status AddPiece(const tensorflow::Tensor& tensor, bool transposed, const std::string& what,
+                  DeviceContext<Device>* device, Arena* arena, const float** name) {
+    AnyNumbers numbers;
+    TF_LS_RETURN_IF_ERROR(KeepNumbers(tensor, transposed, what, &numbers));
+    WeightPiece piece = PieceOf(numbers, tensor);
+    piece.transposed = transposed;
+    if (piece.IsInt8() && !piece.IsMatrix()) {
+      return tensorflow::errors::InvalidArgument(
+          what, " is int8, so it must have two rows or more and columns, got shape ",
+          tensor.shape().DebugString());
+    }
+    const bool is_prepared =
+        piece.IsInt8() || (piece.IsMatrix() && device->template PreparesFrom<T>(tensor.dtype()));
+    if (!is_prepared) piece.numbers = device->Float(tensor, arena);
+    pieces_.push_back(piece);
+    *name = piece.name();
+    return Status();
   }
 
   // Prepares all weights for products of T, and keeps the arena's memory.
   template <typename T>
-  void Prepare(DeviceContext<Device>* device, TensorFlowArena* arena) {
+  Status Prepare(DeviceContext<Device>* device, TensorFlowArena* arena) {
+    TF_LS_RETURN_IF_ERROR(scales_.CheckAllUsed());
+    scales_ = {};  // which are the operation's
     loop_weights_ = device->template PrepareLoop<T>(pieces_, arena);
     memory_ = arena->blocks();
+    return Status();
   }
 
   tensorflow::DataType type() const { return type_; }
@@ -89,12 +105,15 @@ class PackedStack {
     vocab_size_ = table->dim_size(0);
     hidden_size_ = table->dim_size(1);
     for (const Tensor& part : norm) TF_LS_RETURN_IF_ERROR(CheckShape(part, {hidden_size_}, "norm"));
-    stack_.embeddings = NumbersOf(Kept(*table));
+    TF_LS_RETURN_IF_ERROR(KeepNumbers(*table, /*transposed=*/true, "table", &stack_.embeddings));
     stack_.embedding_scale = attributes.scale;
     stack_.norm = {nullptr, nullptr};
     if (norm.size() > 0) {
-      stack_.norm = {AddPiece<T>(norm[0], device, arena).name(),
-                     AddPiece<T>(norm[1], device, arena).name()};
+      const auto add = [&](const Tensor& part, const float** name) {
+        return AddPiece<T>(part, /*transposed=*/false, "norm", device, arena, name);
+      };
+      TF_LS_RETURN_IF_ERROR(add(norm[0], &stack_.norm.gamma));
+      TF_LS_RETURN_IF_ERROR(add(norm[1], &stack_.norm.beta));
     }
     stack_.epsilon = attributes.options.epsilon;
     return Status();
@@ -132,10 +151,24 @@ class PackedStack {
       TF_LS_RETURN_IF_ERROR(
           CheckWeights(weights, i * of_layer, "layer " + std::to_string(i) + " ", &options[i]));
     }
-    for (const Tensor& weight : weights)
-      pointers_.push_back(AddPiece<T>(weight, device, arena).name());
+    pointers_.resize(weights.size());
+    for (int i = 0; i < weights.size(); ++i) {
+      const std::string what =
+          "weight " + std::to_string(i % of_layer) + " of layer " + std::to_string(i / of_layer);
+      TF_LS_RETURN_IF_ERROR(
+          AddPiece<T>(weights[i], /*transposed=*/false, what, device, arena, &pointers_[i]));
+    }
     for (int i = 0; i < attributes.layers; ++i)
       stack_.layers.push_back({options[i], pointers_.data() + i * of_layer});
+    return Status();
+  }
+
+  Status KeepNumbers(const Tensor& tensor, bool transposed, const std::string& what,
+                     AnyNumbers* numbers) {
+    Tensor scales;
+    TF_LS_RETURN_IF_ERROR(scales_.NumbersOf(tensor, transposed, what, numbers, &scales));
+    Kept(tensor);
+    if (tensor.dtype() == tensorflow::DT_INT8) Kept(scales);
     return Status();
   }
 
@@ -152,6 +185,7 @@ class PackedStack {
 
   static constexpr int64_t kUnlimited = std::numeric_limits<int64_t>::max();
 
+  Int8Scales scales_;
   LayerStack stack_;
   tensorflow::DataType type_ = tensorflow::DT_INVALID;
   int64_t vocab_size_ = 0;

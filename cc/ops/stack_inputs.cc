@@ -17,7 +17,7 @@ template <typename Context>
 Status ReadLists(Context* context, ListLengths* lists) {
   TF_LS_RETURN_IF_ERROR(context->GetAttr("P", &lists->positions));
   TF_LS_RETURN_IF_ERROR(context->GetAttr("G", &lists->norm));
-  TF_LS_RETURN_IF_ERROR(context->GetAttr("N", &lists->weights));
+  TF_LS_RETURN_IF_ERROR(ReadWeightCount(context, &lists->weights));
   TF_LS_RETURN_IF_ERROR(context->GetAttr("num_layers", &lists->layers));
   if (lists->positions > 1) {
     return InvalidArgument("there is at most one table of positions, got ", lists->positions);
@@ -67,6 +67,9 @@ Status CheckLayerShapes(InferenceContext* c, int first, DimensionHandle hidden,
     TF_LS_RETURN_IF_ERROR(
         CheckWeightShapes(c, first + i * of_layer, of_layer, hidden, cross_attention, memory_size));
   }
+  ShapeHandle scales;
+  for (int i = first + lists.weights; i < c->num_inputs(); ++i)
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(i), 1, &scales));
   return Status();
 }
 

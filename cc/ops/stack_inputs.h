@@ -3,14 +3,16 @@
 
 #include "cc/ops/checks.h"
 
-// What operations take of a stack, an encoder or a decoder: lists of weights, of type W, and
-// attributes that say what they are. Inputs are "table", "positions" (P * W), "norm" (G * W) and
-// "weights" (N * W).
+// What operations take of a stack, an encoder or a decoder: lists of weights, and attributes that
+// say what they are. Inputs are "table" (table_type), "positions" (P * W), "norm" (G * W),
+// "weights" (weight_types) and "scales" (S * float, see Int8Scales).
 #define TF_LS_STACK_ATTRIBUTES                                                 \
   .Attr("W: {float, half, bfloat16} = DT_FLOAT")                               \
+      .Attr("table_type: {float, half, bfloat16, int8}")                       \
       .Attr("P: int >= 0")                                                     \
       .Attr("G: int >= 0")                                                     \
-      .Attr("N: int >= 1")                                                     \
+      .Attr("weight_types: list({float, half, bfloat16, int8}) >= 1")          \
+      .Attr("S: int >= 0")                                                     \
       .Attr("num_layers: int >= 1")                                            \
       .Attr("num_heads: int >= 1")                                             \
       .Attr("pre_norm: bool = true")                                           \
@@ -36,11 +38,20 @@ struct StackAttributes {
 Status CheckEndShapes(tensorflow::shape_inference::InferenceContext* context, int* next,
                       tensorflow::shape_inference::ShapeHandle* table);
 
-// And of the layers' weights, the last inputs, which begin with input `first`; memory_size is not
-// looked at without cross-attention.
+// And of the layers' weights and all scales, the last inputs, which begin with input `first`;
+// memory_size is not looked at without cross-attention.
 Status CheckLayerShapes(tensorflow::shape_inference::InferenceContext* context, int first,
                         tensorflow::shape_inference::DimensionHandle hidden, bool cross_attention,
                         tensorflow::shape_inference::DimensionHandle memory_size);
+
+// How many weights the layers have, as the attributes say.
+template <typename Context>
+Status ReadWeightCount(Context* context, int* count) {
+  tensorflow::DataTypeVector types;
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("weight_types", &types));
+  *count = static_cast<int>(types.size());
+  return Status();
+}
 
 // Whether so many weights are those of layers with cross-attention, if their number is right.
 bool HasCrossAttention(int weights, int layers);

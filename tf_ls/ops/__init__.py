@@ -15,6 +15,7 @@ from tf_ls.ops.encoder import Encoder
 from tf_ls.ops.encoder_layer import encoder_layer
 from tf_ls.ops.encoding import Encoded, encode
 from tf_ls.ops.generation import Generated, generate
+from tf_ls.ops.int8_weight import Int8Weight
 from tf_ls.ops.layer_norm import layer_norm
 from tf_ls.ops.output_projection import output_projection
 from tf_ls.ops.packed_decoder import PackedDecoder
@@ -32,6 +33,7 @@ __all__ = [
     "EncodedSentences",
     "Encoder",
     "Generated",
+    "Int8Weight",
     "PackedDecoder",
     "PackedEncoder",
     "RowLayout",

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tf_ls.ops.int8_weight import AnyWeight, numbers_of, scales_of
 from tf_ls.ops.layer_stack import LayerStack, stack_inputs
 
 
@@ -14,11 +15,10 @@ from tf_ls.ops.layer_stack import LayerStack, stack_inputs
 class Decoder(LayerStack):
     """The weights and the structure of a decoder, with what is in front of it and behind it.
 
-    Weights are tensors or variables of one dtype, float32, float16 or bfloat16. Layers are those of
-    `decoder_layer`, with or without cross-attention.
+    Layers are those of `decoder_layer`, with or without cross-attention.
     """
 
-    output_weights: tf.Tensor | None = None
+    output_weights: AnyWeight | None = None
     """[V, H], what logits are made by; None: `table`."""
 
     output_bias: tf.Tensor | None = None
@@ -31,10 +31,11 @@ def decoder_inputs(decoder: Decoder) -> dict[str, Any]:
     Raises:
         ValueError: a decoder without layers; unknown positions or activation.
     """
+    inputs = stack_inputs(decoder)
+    output = decoder.table if decoder.output_weights is None else decoder.output_weights
     return {
-        **stack_inputs(decoder),
-        "output_weights": (
-            decoder.table if decoder.output_weights is None else decoder.output_weights
-        ),
+        **inputs,
+        "output_weights": numbers_of(output),
+        "scales": [*inputs["scales"], *scales_of([output])],
         "output_bias": [] if decoder.output_bias is None else [decoder.output_bias],
     }

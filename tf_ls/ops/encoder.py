@@ -12,8 +12,7 @@ from tf_ls.ops.layer_stack import LayerStack, stack_inputs
 class Encoder(LayerStack):
     """The weights and the structure of an encoder, with what is in front of it and behind it.
 
-    Weights are tensors or variables of one dtype, float32, float16 or bfloat16. Layers are those of
-    `encoder_layer`.
+    Layers are those of `encoder_layer`.
     """
 
     causal: bool = False

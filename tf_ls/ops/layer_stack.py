@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from tf_ls.ops.embedding import SINUSOIDS
+from tf_ls.ops.int8_weight import AnyWeight, numbers_of, scales_of
 from tf_ls.ops.layer_attributes import check_layer
 
 
@@ -16,13 +17,15 @@ from tf_ls.ops.layer_attributes import check_layer
 class LayerStack:
     """The weights and the structure of layers, with what is in front of them and behind them.
 
-    Weights are tensors or variables of one dtype, float32, float16 or bfloat16.
+    Weights are tensors or variables, float32, float16 or bfloat16; vectors and positions are of one
+    dtype. Where they are packed, matrices of two rows or more may also be `Int8Weight`, each by
+    itself.
     """
 
-    layers: Sequence[Sequence[tf.Tensor]]
+    layers: Sequence[Sequence[AnyWeight]]
     """The weights of each layer, as for `encoder_layer` or `decoder_layer`."""
 
-    table: tf.Tensor
+    table: AnyWeight
     """[V, H], the embedding of tokens."""
 
     num_heads: int
@@ -56,11 +59,13 @@ def stack_inputs(stack: LayerStack) -> dict[str, Any]:
         raise ValueError(
             f'positions must be "{SINUSOIDS}", a tensor or None, got "{stack.positions}"'
         )
+    weights = [weight for layer in stack.layers for weight in layer]
     return {
-        "table": stack.table,
+        "table": numbers_of(stack.table),
         "positions": [] if stack.positions is None or sinusoids else [stack.positions],
         "norm": [] if stack.norm is None else list(stack.norm),
-        "weights": [weight for layer in stack.layers for weight in layer],
+        "weights": [numbers_of(weight) for weight in weights],
+        "scales": scales_of([stack.table, *weights]),
         "num_layers": len(stack.layers),
         "num_heads": stack.num_heads,
         "pre_norm": stack.pre_norm,

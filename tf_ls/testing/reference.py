@@ -147,7 +147,8 @@ def _cross_attention(weights, memory, heads, visible):
 
 
 def _float64(arrays):
-    return [np.asarray(a, np.float64) for a in arrays]
+    """As float64; what multiplies in its own way (a subclass of np.ndarray) stays what it is."""
+    return [np.asanyarray(a, np.float64) for a in arrays]
 
 
 def encoder_layer(
