@@ -7,14 +7,15 @@ generated for each, EOS forbidden till the end, from random weights that are the
 CTranslate2 gets them converted. Through NeurST's own search layer, which tf_ls takes over by
 itself, and which reads the model's variables in each call; tf_ls-saved_model is the same model
 exported, whose weights are prepared when it is loaded, as CTranslate2's are. On a GPU all compute
-in float16.
+in float16. Those in int8 round the matrices of the same model, CTranslate2 when it loads them.
 
 A process for each contender and model; they take turns, `--rounds` times, and a cell's figures are
 the median of its rounds. Tokens are those of the hypotheses that are returned. The first token's
 time is that of a search for one word: what is to be done before it and the first step. Peak memory
 is the process's on a CPU, libraries and the searches of cells before included, and on a GPU that
-of TensorFlow's allocator (CTranslate2 has no such figure). The last column compares hypotheses with
-those of the first contender: two beams that tie may be ranked either way.
+of TensorFlow's allocator (CTranslate2 has no such figure). A contender in int8 is compared with
+CTranslate2 in int8. The last column compares hypotheses with those of the first contender: two
+beams that tie may be ranked either way.
 """
 
 from __future__ import annotations
@@ -52,8 +53,9 @@ MODELS = {
     "tiny": Model("transformer_32_1e_1d_2h", 200, 2),
 }
 SAVED_MODEL = "tf_ls-saved_model"
-CONTENDERS = ("stock", "ctranslate2", "tf_ls", "tf_ls-bfloat16", SAVED_MODEL)
-CONTENDERS += (f"{SAVED_MODEL}-bfloat16",)
+CTRANSLATE2 = "ctranslate2"
+CONTENDERS = ("stock", CTRANSLATE2, f"{CTRANSLATE2}-int8", "tf_ls", "tf_ls-bfloat16")
+CONTENDERS += (SAVED_MODEL, *(f"{SAVED_MODEL}-{p}" for p in ("bfloat16", "int8", "int8_bfloat16")))
 CPU_CELLS = [f"{m}-{n}x{beam}" for m in ("demo", "base") for n in (1, 8, 32) for beam in (1, 4)]
 GPU_CELLS = [f"{m}-{n}x4" for m in ("base", "big") for n in (1, 8, 32, 128)]
 
@@ -124,7 +126,7 @@ def measure_model(model: str, folder: Path, args: argparse.Namespace):
     workers = {}
     try:
         for contender in args.contenders:
-            if contender == "ctranslate2":
+            if contender.startswith(CTRANSLATE2):
                 write("stock", contender, model, folder, args)
             elif contender.startswith(SAVED_MODEL):
                 write("tf_ls", contender, model, folder, args)
@@ -211,7 +213,8 @@ def report(results: list[dict[str, Any]]) -> int:
         row.append(f"{1e3 * result['first_seconds']:.1f}")
         peak = result["peak_bytes"]
         row.append("-" if peak is None else f"{peak / 1e6:,.0f}")
-        for peer in ("stock", "ctranslate2"):
+        suffix = "-int8" if "int8" in contender else ""
+        for peer in ("stock", f"{CTRANSLATE2}{suffix}"):
             other = good.get((cell, peer))
             row.append(f"{other['seconds'] / result['seconds']:.2f}" if other else "-")
         row.append(f"{result['same']} of {result['sentences']}")
@@ -229,7 +232,7 @@ def work(contender: str, args: argparse.Namespace) -> None:
     def start() -> Callable[[list[str]], dict[str, Any]]:
         model = MODELS[parse_cell(args.cells[0]).model]
         kind = NeurSTContender
-        if contender == "ctranslate2":
+        if contender.startswith(CTRANSLATE2):
             kind = CTranslate2Contender
         elif contender.startswith(SAVED_MODEL):
             kind = SavedModelContender
@@ -318,13 +321,15 @@ class NeurSTContender(TensorFlowContender):
     def write(self, contender: str) -> None:
         """The model for another contender."""
         path = self._folder / contender
-        if contender == "ctranslate2":
+        if contender.startswith(CTRANSLATE2):
             import ctranslate2_model
 
             ctranslate2_model.convert(self.search.weights(), self._model.num_heads, path)
             return
-        half = "float16" if self._on_gpu else "float32"
-        self.search.export(path, "bfloat16" if contender.endswith("bfloat16") else half)
+        precision = contender[len(SAVED_MODEL) + 1 :]
+        if self._on_gpu:
+            precision = {"": "float16", "int8": "int8_float16"}.get(precision, precision)
+        self.search.export(path, precision or "float32")
 
 
 class SavedModelContender(TensorFlowContender):
@@ -344,9 +349,10 @@ class CTranslate2Contender:
 
         self._on_gpu = args.device == "gpu"
         self.software = f"CTranslate2 {ctranslate2.__version__}"
+        between = "float16" if self._on_gpu else "float32"
         self.search = ctranslate2_model.CTranslate2Search(
-            args.folder / "ctranslate2",
-            "float16" if self._on_gpu else "float32",
+            args.folder / contender,
+            f"int8_{between}" if contender.endswith("int8") else between,
             "cuda" if self._on_gpu else "cpu",
             args.threads,
         )

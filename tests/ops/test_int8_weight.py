@@ -1,4 +1,4 @@
-"""Decoders with matrices in int8, against the float64 reference of the same arithmetic."""
+"""Encoders and decoders with matrices in int8, against the reference of the same arithmetic."""
 
 import dataclasses
 
@@ -6,20 +6,29 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from bad_input import BadInput
-from generation_problem import EOS, HIDDEN, VOCABULARY, Problem, options_of, problem_of
+from generation_problem import (
+    EOS,
+    HIDDEN,
+    VOCABULARY,
+    Problem,
+    as_float32,
+    options_of,
+    problem_of,
+)
 from int8_matrix import in_int8
 
 from tf_ls import ops
 from tf_ls.library import library
 from tf_ls.ops.decoder import decoder_inputs
+from tf_ls.testing import reference, reference_encoder
 from tf_ls.testing.reference_decoder import decoder_model
 
 LENGTH = 8
 LAYERS = "layers"
 
 
-def quantized(decoder, parts):
-    """The decoder of a problem with the matrices of some parts in int8.
+def quantized(stack, parts):
+    """An encoder or a decoder with the matrices of some parts in int8.
 
     Returns:
         As the reference and as operations take it.
@@ -37,9 +46,9 @@ def quantized(decoder, parts):
             return tuple(map(list, zip(*(both(name, part) for part in value))))
         return convert(name, value)
 
-    fields = {f.name: both(f.name, getattr(decoder, f.name)) for f in dataclasses.fields(decoder)}
+    fields = {f.name: both(f.name, getattr(stack, f.name)) for f in dataclasses.fields(stack)}
     return tuple(
-        dataclasses.replace(decoder, **{name: pair[i] for name, pair in fields.items()})
+        dataclasses.replace(stack, **{name: pair[i] for name, pair in fields.items()})
         for i in range(2)
     )
 
@@ -148,6 +157,65 @@ def test_nothing_that_is_no_number_comes_out():
     decoder = dataclasses.replace(decoder, table=decoder.table._replace(scales=scales))
     with pytest.raises(tf.errors.InvalidArgumentError, match="logits must be numbers"):
         found_log_probs(problem, decoder)
+
+
+# Encoders ----------------------------------------------------------------------------------------
+
+
+def encoder_of(seed=4):
+    rng = np.random.default_rng(seed)
+    return as_float32(
+        ops.Encoder(
+            layers=[reference.encoder_weights(rng, HIDDEN, 20) for _ in range(2)],
+            table=rng.normal(size=(VOCABULARY, HIDDEN)),
+            num_heads=3,
+            scale=2.0,
+            positions="sinusoids",
+            norm=(1.0 + 0.1 * rng.normal(size=HIDDEN), 0.1 * rng.normal(size=HIDDEN)),
+        )
+    )
+
+
+SENTENCES = [[3, 1, 4, 1, 5, 9, 2], [6, 5], [], [8]]
+IDS = np.array([sentence + [0] * (7 - len(sentence)) for sentence in SENTENCES])
+PADDING = np.arange(7) >= np.array([[len(sentence)] for sentence in SENTENCES])
+
+
+def encode(encoder, **more):
+    return ops.encode(encoder, tf.constant(IDS), tf.constant(PADDING), **more).memory.numpy()
+
+
+def expected_memory(encoder):
+    memory = np.zeros([*IDS.shape, HIDDEN])
+    for row, sentence in zip(memory, SENTENCES):
+        row[: len(sentence)] = reference_encoder.encode(encoder, sentence)
+    return memory
+
+
+@pytest.mark.parametrize("parts", [ALL, ("table",)], ids="-".join)
+def test_an_encoder(device, parts):
+    expected, encoder = quantized(encoder_of(), parts)
+    if device == "GPU":
+        layers = [[np.asarray(weight) for weight in layer] for layer in expected.layers]
+        expected = dataclasses.replace(expected, layers=layers)
+    wanted = expected_memory(expected)
+    errors = np.abs(encode(ops.PackedEncoder(encoder)) - wanted)
+    assert np.quantile(errors, 0.75) < 1e-5
+    assert errors.max() < 0.05
+    assert np.abs(expected_memory(encoder_of()) - wanted).mean() > 1e-3
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_an_encoder_of_half_precision(device, dtype):
+    expected, encoder = quantized(encoder_of(), ALL)
+    found, wanted = encode(ops.PackedEncoder(encoder, dtype)), expected_memory(expected)
+    assert np.linalg.norm(found - wanted) < 2e-2 * np.linalg.norm(wanted)
+
+
+def test_an_encoder_must_be_packed():
+    _, encoder = quantized(encoder_of(), ("layers",))
+    with pytest.raises(ValueError, match="in int8 encodes when it is packed"):
+        encode(encoder)
 
 
 # Bad input ---------------------------------------------------------------------------------------

@@ -24,9 +24,17 @@ def add_parser(subparsers) -> None:
     parser.add_argument("path", type=Path, help="folder to write")
     parser.add_argument(
         "--precision",
-        choices=PRECISIONS,
-        default=PRECISIONS[0],
-        help="of the weights and of what layers compute (default: %(default)s)",
+        choices=[*PRECISIONS],
+        default="float32",
+        help="of the weights and of what layers compute (default: %(default)s); int8_bfloat16 has"
+        " matrices in int8 and computes in bfloat16 between them, int8 in float32",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        metavar="FILE",
+        help="for int8: text in the source language, a sentence a line, by which to find what had"
+        " better stay in float32; the first 128 lines are used",
     )
     parser.add_argument(
         "--option",
@@ -52,12 +60,16 @@ def _run(args: argparse.Namespace) -> int:
         if args.path.exists():
             raise FileExistsError(f"{args.path} is there already")
         options = {name: _value(name, text) for name, text in args.option}
+        calibration = None
+        if args.calibration is not None:
+            calibration = args.calibration.read_text(encoding="utf-8").splitlines()
         save(
             args.model,
             args.path,
             precision=args.precision,
             options=options,
             portable=args.portable,
+            calibration=calibration,
         )
     except (ImportError, ValueError, OSError) as error:
         print(f"tf-ls export: {error}", file=sys.stderr)

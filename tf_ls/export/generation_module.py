@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-from collections.abc import Mapping
-from typing import Any, Callable
+from collections.abc import Mapping, Sequence
+from typing import Any, Callable, Optional
 
 import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.export import portable
+from tf_ls.export.calibration import Sentence
+from tf_ls.export.int8 import in_int8
+from tf_ls.export.precision import precision_of
 from tf_ls.export.translation_model import TranslationModel
+from tf_ls.export.weights import map_weights
 from tf_ls.ops.generation import option_tensors
 
 SOURCE = tf.TensorSpec([None, None], tf.int64, "source")
@@ -22,26 +26,44 @@ Tensors = dict[str, tf.Tensor]
 
 
 class GenerationModule(tf.Module):
-    """What `save` writes. Its weights are copies, once each, of one dtype, in which it computes.
+    """What `save` writes. Its weights are copies, once each, of one precision.
 
     Attributes:
         model: what was exported; its weights are the variables here.
         defaults: the options by name, but for `eos`, which is the model's; tensors.
+        int8_report: which matrices are in int8, and what it costs; None if that was not asked for.
     """
 
-    def __init__(self, model: TranslationModel, precision: str, *, is_portable: bool = False):
+    def __init__(
+        self,
+        model: TranslationModel,
+        precision: str,
+        *,
+        is_portable: bool = False,
+        calibration: Optional[Sequence[Sentence]] = None,
+    ):
         """Copies weights.
 
         Args:
             model: what to export; without texts, whose operations are ours, if it is portable.
-            precision: float32, float16 or bfloat16.
-            is_portable: whether to generate in stock operations alone.
+            precision: one of PRECISIONS.
+            is_portable: whether to generate in stock operations alone, which know no int8.
+            calibration: sentences to measure by what int8 costs, see `in_int8`.
+
+        Raises:
+            ValueError: an unknown precision, and what `in_int8` raises.
         """
         super().__init__()
-        self._dtype = tf.as_dtype(precision)
+        self._precision = precision
+        types_of = precision_of(precision)
+        self._dtype = tf.as_dtype(types_of.activations)
         self._is_portable = is_portable
-        copies: dict[int, tf.Variable] = {}
-        weights = _copied(model.weights, self._dtype, copies)
+        self.int8_report = None
+        weights = model.weights
+        if types_of.is_int8:
+            weights, self.int8_report = in_int8(model, self._dtype, calibration)
+        copies = _Copies(tf.as_dtype(types_of.weights))
+        weights = map_weights(copies.of, weights)
         self._source_vocabulary = weights.encoder.table.shape[0]
         self._target_vocabulary = weights.decoder.table.shape[0]
         if not is_portable:
@@ -51,7 +73,7 @@ class GenerationModule(tf.Module):
             weights = dataclasses.replace(weights, encoder=self._encoder, decoder=self._decoder)
         self.model = dataclasses.replace(model, weights=weights)
         # tf.Module does not look into the weights' own classes for what to save.
-        self._weights = list(copies.values())
+        self._weights = copies.variables
         self._texts = [text for text in (model.source_text, model.target_text) if text is not None]
         tensors = option_tensors(model.options)
         self.defaults = types.MappingProxyType({k: v for k, v in tensors.items() if k != "eos"})
@@ -103,7 +125,18 @@ class GenerationModule(tf.Module):
             "eos": self.model.options.eos,
         }
         tensors = {name: tf.constant(number, tf.int64) for name, number in numbers.items()}
-        return {**tensors, "padding_is_eos": tf.constant(self.model.padding_is_eos)}
+        tensors["padding_is_eos"] = tf.constant(self.model.padding_is_eos)
+        return tensors if self.int8_report is None else {**tensors, **self._int8_properties()}
+
+    def _int8_properties(self) -> Tensors:
+        names, losses, are_int8 = zip(*self.int8_report.matrices)
+        return {
+            "precision": tf.constant(self._precision),
+            "matrices": tf.constant(names),
+            "matrices_in_int8": tf.constant(are_int8),
+            "matrix_losses": tf.constant(losses, tf.float32),
+            "measure_of_losses": tf.constant(self.int8_report.measure),
+        }
 
     def signatures(self) -> dict[str, Callable]:
         """The functions to save, by the names of their signatures."""
@@ -166,16 +199,25 @@ def _stores_defaults() -> bool:
     return "defaults" in fields and nested_structure_coder.can_encode(tf.constant(0))
 
 
-def _copied(part: Any, dtype: tf.DType, copies: dict[int, tf.Variable]) -> Any:
-    """Weights of any structure as variables of a dtype; what is shared stays shared."""
-    if dataclasses.is_dataclass(part):
-        fields = {f.name: getattr(part, f.name) for f in dataclasses.fields(part)}
-        return type(part)(**{k: _copied(v, dtype, copies) for k, v in fields.items()})
-    if isinstance(part, (list, tuple)):
-        return type(part)([_copied(element, dtype, copies) for element in part])
-    if not tf.is_tensor(part):
-        return part
-    if id(part) not in copies:
-        name = f"weight_{len(copies)}"
-        copies[id(part)] = tf.Variable(tf.cast(part, dtype), trainable=False, name=name)
-    return copies[id(part)]
+class _Copies:
+    """Copies of weights as variables; what is shared stays shared."""
+
+    def __init__(self, dtype: tf.DType):
+        """Says what weights become that are not int8."""
+        self._dtype = dtype
+        self._copies: dict[int, tf.Variable | ops.Int8Weight] = {}
+        self.variables: list[tf.Variable] = []
+
+    def of(self, weight: tf.Tensor | ops.Int8Weight) -> tf.Variable | ops.Int8Weight:
+        if id(weight) not in self._copies:
+            if isinstance(weight, ops.Int8Weight):
+                copy = ops.Int8Weight(*map(self._variable, weight))
+            else:
+                copy = self._variable(tf.cast(weight, self._dtype))
+            self._copies[id(weight)] = copy
+        return self._copies[id(weight)]
+
+    def _variable(self, value: tf.Tensor) -> tf.Variable:
+        name = f"weight_{len(self.variables)}"
+        self.variables.append(tf.Variable(value, trainable=False, name=name))
+        return self.variables[-1]

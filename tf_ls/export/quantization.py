@@ -25,10 +25,9 @@ class Quantized(NamedTuple):
 def quantize(matrix: np.ndarray, *, outputs_are_rows: bool) -> Quantized:
     """Rounds a matrix to int8, symmetrically: 127 is the largest magnitude of each output.
 
-    It is what the kernels do to rows, and to weights that they are given in float32
-    (cc/kernels/quantize.h). Smaller scales, which clip the largest numbers and round the others more
-    finely, were tried for each output: with 8 bits the least square error is that of no clipping,
-    or 0.1 % less.
+    So do the kernels with rows (cc/kernels/quantize.h). Smaller scales, which clip the largest
+    numbers and round the others more finely, were tried for each output of a trained model: with 8
+    bits the least square error is that of no clipping, or 0.1 % less.
 
     Args:
         matrix: [outputs, inputs] of finite numbers, or [inputs, outputs].

@@ -7,18 +7,19 @@ choose its Keras.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Union
+
+from tf_ls.export.precision import precision_of
 
 if TYPE_CHECKING:
     from tf_ls.models import LSTransformer
     from tf_ls.ops import SearchOptions
 
-PRECISIONS = ("float32", "float16", "bfloat16")
-
 StrPath = Union[str, os.PathLike]
 
+_NO_PORTABLE_INT8 = "TensorFlow itself has no operation that multiplies by it"
 _NO_PORTABLE_TEXT = "TensorFlow itself has no operation for SentencePiece"
 
 
@@ -31,6 +32,7 @@ def save(
     start: Optional[int] = None,
     sentencepiece: Union[StrPath, tuple[StrPath, StrPath], None] = None,
     portable: bool = False,
+    calibration: Union[Sequence[str], Sequence[Sequence[int]], None] = None,
 ) -> None:
     """Writes a SavedModel that generates, in one operation, from ids and, if it can, from text.
 
@@ -41,23 +43,32 @@ def save(
     Args:
         model: an LSTransformer; or the folder of a model that NeurST has trained.
         path: of the folder to write.
-        precision: float32, float16 or bfloat16, of the weights and of what layers compute.
+        precision: float32, float16 or bfloat16, of the weights and of what layers compute; or int8,
+            int8_bfloat16 or int8_float16: matrices in int8, and layers compute in float32, or in
+            what the name says.
         options: how to generate unless told otherwise. As a mapping: what differs from the
             model's own options, which for NeurST's models have its EOS and forbid its unknown
             token; for an LSTransformer `eos` must be among them.
         start: for an LSTransformer: the token in front of each hypothesis.
         sentencepiece: for an LSTransformer whose tokens are the pieces of a SentencePiece model:
             its file, or two, of source and target. (NeurST's models know their own.)
-        portable: whether the model is to run where no library can be loaded: slower, and without
-            text.
+        portable: whether the model is to run where no library can be loaded: slower, without text,
+            and not in int8.
+        calibration: for int8: sentences in the source language, of which up to 128 are used to
+            measure what int8 costs each matrix; those that lose too much stay in float32. They are
+            text, or lists of ids; strings of ids for an LSTransformer without sentencepiece.
 
     Raises:
         ValueError: an unknown precision or option; something about the model that is missing, or
-            that cannot be exported; text of a portable model.
+            that cannot be exported; text or int8 of a portable model; calibration without int8, or
+            by what are no sentences of the model's; weights that are no numbers, in int8.
         FileNotFoundError: there is no such model.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    is_int8 = precision_of(precision).is_int8
+    if portable and is_int8:
+        raise ValueError(f"a portable model cannot be {precision}: {_NO_PORTABLE_INT8}")
+    if calibration is not None and not is_int8:
+        raise ValueError(f"calibration is for int8, but the precision is {precision}")
     if portable and sentencepiece is not None:
         raise ValueError(f"a portable model cannot have text: {_NO_PORTABLE_TEXT}")
     if isinstance(model, (str, os.PathLike)):
@@ -83,5 +94,7 @@ def save(
         described = described.without_text(_NO_PORTABLE_TEXT)
     if described.no_text_because:
         logging.warning("tf_ls: %s has no signature translate: %s", path, described.no_text_because)
-    module = GenerationModule(described, precision, is_portable=portable)
+    module = GenerationModule(described, precision, is_portable=portable, calibration=calibration)
+    if module.int8_report is not None:
+        logging.warning("tf_ls: %s: %s", path, module.int8_report)
     tf.saved_model.save(module, os.fspath(path), signatures=module.signatures())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -37,6 +37,10 @@ class TranslationModel:
     target_text: Text | None = None
     no_text_because: str = ""
     """Why there is no text, if there is none."""
+
+    ids_of: Callable[[str], Sequence[int]] | None = None
+    """The ids of a sentence, its end included, by who made the model; in Python, so that it is not
+    part of what is exported."""
 
     def without_text(self, reason: str) -> TranslationModel:
         """Returns the same from ids to ids."""

@@ -54,8 +54,8 @@ class Transformer:
                 trained.
             max_batch_size: how many sentences to compute at a time, at most.
             options: by name, in front of the model's own.
-            precision: of NeurST's model: float32 unless given, float16 or bfloat16. A SavedModel
-                has its own.
+            precision: of NeurST's model, as for `tf_ls.export.save`; float32 unless given. A
+                SavedModel has its own.
 
         Raises:
             ValueError: the folder has no such model (`UnfitModel`, if it is not NeurST's); an

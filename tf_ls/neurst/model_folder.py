@@ -65,6 +65,7 @@ def load(
         source_text=None if reasons else texts[0],
         target_text=None if reasons else texts[1],
         no_text_because=reasons[0] if reasons else "",
+        ids_of=source.encode if isinstance(source, TextDataPipeline) else None,
     )
 
 

@@ -11,6 +11,7 @@ from tf_ls.ops.embedding import embedding
 from tf_ls.ops.encoder import Encoder
 from tf_ls.ops.encoder_layer import encoder_layer
 from tf_ls.ops.host import int64, on_host
+from tf_ls.ops.int8_weight import scales_of
 from tf_ls.ops.layer_norm import layer_norm
 from tf_ls.ops.packed_encoder import PackedEncoder
 from tf_ls.ops.packing import pack_layouts, unpack
@@ -53,11 +54,16 @@ def encode(
         tf.errors.InvalidArgumentError: shapes that do not fit each other, an id that is not in the
             vocabulary, a sentence that is longer than the table of positions, another dtype than
             the PackedEncoder's.
-        ValueError: the same, where it is known when a graph is built.
+        ValueError: the same, where it is known when a graph is built; an Encoder with matrices in
+            int8.
         TypeError: ids that are no integers.
     """
     if isinstance(encoder, PackedEncoder):
         return _encode_packed(encoder, ids, padding, tf.as_dtype(dtype or encoder.dtype))
+    if scales_of([encoder.table, *(weight for layer in encoder.layers for weight in layer)]):
+        raise ValueError(
+            "an encoder with matrices in int8 encodes when it is packed: PackedEncoder"
+        )
     with on_host():
         lengths = tf.reduce_sum(tf.cast(~padding, tf.int64), axis=1)
         shape = tf.shape(padding)
