@@ -19,7 +19,7 @@ from tf_ls.export.weights import Matrix, matrices_of, replaced
 from tf_ls.models.encoder_decoder import EncoderDecoder
 
 # The largest losses of a matrix that is rounded.
-MOST_NATS = 0.05
+MOST_NATS = 0.02
 MOST_ERROR = 0.03
 
 NATS = "mean change of a token's log-probability"
