@@ -21,6 +21,7 @@ from neurst.utils.hparams_sets import get_hyper_parameters
 import tf_ls.inference as lsi
 from tf_ls import export
 from tf_ls.command_line.main import main
+from tf_ls.export.int8 import in_int8
 from tf_ls.neurst import model_folder
 from tf_ls.neurst.eligibility import stock_only
 from tf_ls.neurst.sentencepiece_text import normalize
@@ -260,9 +261,40 @@ def test_export_and_translate_from_the_command_line(pieces, tmp_path, capsys):
     assert (tmp_path / "text.translated").read_text().splitlines() == wanted
 
 
+def test_int8_from_the_command_line(pieces, tmp_path, capsys, caplog):
+    folder, _, _ = pieces
+    exported, text = str(tmp_path / "exported"), tmp_path / "text"
+    text.write_text("\n".join(CORPUS))
+    options = ["--precision=int8", f"--calibration={text}", "--option=max_length=12"]
+    assert main(["export", str(folder), exported, *options]) == 0
+    assert capsys.readouterr().out == f"{exported}: written, int8\n"
+    assert "matrices are in int8; mean change of a token's log-probability: at most" in caplog.text
+    assert main(["translate", exported, str(text)]) == 0
+    assert len((tmp_path / "text.translated").read_text().splitlines()) == len(CORPUS)
+
+
+def test_calibration_by_text_that_only_neurst_tokenizes(words, tmp_path):
+    folder, task, _ = words
+    described = model_folder.load(str(folder))
+    pipeline = task._src_data_pipeline
+    text = [pipeline.decode(ids) for ids in sentences_of(task)]
+    reports = [
+        in_int8(described, tf.float32, sentences)[1]
+        for sentences in (text, [pipeline.encode(sentence) for sentence in text])
+    ]
+    assert reports[0] == reports[1]
+    assert reports[0].loss > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["WORDS", "exported", "--precision=int8", "--calibration=no"], "No such file"),
+        (["WORDS", "exported", "--calibration=/dev/null"], "calibration is for int8"),
+        (
+            ["WORDS", "exported", "--portable", "--precision=int8"],
+            "a portable model cannot be int8",
+        ),
         (["nowhere", "exported"], "nowhere is no model of NeurST's"),
         (["WORDS", "."], ". is there already"),
         (["WORDS", "exported", "--option=beam_size=0"], "beam_size: expected 1 to 64, got 0"),
