@@ -75,6 +75,32 @@ def test_an_extra_length_of_none(tmp_path, model):
     assert_same(signatures["serving_default"](source=SOURCE), wanted)
 
 
+def with_attention(loaded, **inputs):
+    options = loaded.signatures["default_options"]()
+    name = "translate" if "sentences" in inputs else "serving"
+    return loaded.signatures[f"{name}_with_attention"](**{**options, **inputs})
+
+
+def test_attention_is_the_models(model, loaded):
+    options = ops.SearchOptions(**OPTIONS)
+    wanted = model.generate(SOURCE, options, START, return_attention=True)
+    outputs = with_attention(loaded, source=SOURCE)
+    assert_same(outputs, wanted)
+    np.testing.assert_array_equal(outputs["attention"], wanted.attention)
+
+
+def test_attention_has_a_column_for_each_position_of_the_source(loaded):
+    """With padding anywhere, to which nothing attends."""
+    apart = with_attention(loaded, source=tf.constant([[0, 4, 0, 0, 5, 6, 0]], tf.int64))
+    wanted = with_attention(loaded, source=tf.constant([[0, 4, 0, 0, 5, 6]], tf.int64))
+    attention = apart["attention"].numpy()
+    assert attention.shape[3] == 7
+    assert not attention[..., [0, 2, 3, 6]].any()
+    tokens = tf.sequence_mask(apart["lengths"], attention.shape[2]).numpy()
+    np.testing.assert_allclose(attention.sum(3), tokens, rtol=1e-6)
+    np.testing.assert_array_equal(attention[..., :6], wanted["attention"])
+
+
 @pytest.mark.skipif(not _stores_defaults(), reason="this TensorFlow stores no defaults")
 def test_servers_need_not_give_options(path, loaded):
     from tensorflow.core.protobuf import saved_model_pb2
@@ -233,13 +259,49 @@ def test_encode_and_decode_are_the_two_ends_of_translate(texts):
     np.testing.assert_array_equal(found["scores"][:, 0], wanted["scores"])
 
 
+def test_translate_with_attention(texts, pieces):
+    """All hypotheses, and the pieces that attention goes between, a sentence's end included."""
+    loaded = tf.saved_model.load(texts[1])
+    outputs = with_attention(
+        loaded, sentences=tf.constant(SENTENCES), num_hypotheses=tf.constant(2, tf.int64)
+    )
+    processor = sentencepiece.SentencePieceProcessor(pieces)
+    source = [[*processor.encode(sentence, out_type=str), "</s>"] for sentence in SENTENCES]
+    longest = max(map(len, source))
+    assert [[piece.decode() for piece in row] for row in outputs["source_pieces"].numpy()] == [
+        row + [""] * (longest - len(row)) for row in source
+    ]
+    ids = loaded.signatures["encode"](sentences=tf.constant(SENTENCES))["source"]
+    generated = with_attention(loaded, source=ids, num_hypotheses=tf.constant(2, tf.int64))
+    np.testing.assert_array_equal(outputs["scores"], generated["scores"])
+    np.testing.assert_array_equal(outputs["attention"], generated["attention"])
+    for i in range(len(SENTENCES)):
+        for n in range(2):
+            tokens = generated["tokens"][i, n, : generated["lengths"][i, n]].numpy().tolist()
+            words = [processor.id_to_piece(token) for token in tokens]
+            target = [piece.decode() for piece in outputs["target_pieces"][i, n].numpy()]
+            assert target == words + [""] * (len(target) - len(words))
+            wanted = processor.decode([token for token in tokens if token != EOS])
+            assert outputs["translations"][i, n].numpy().decode() == wanted
+
+
+def test_vocabularies(texts, pieces):
+    loaded = tf.saved_model.load(texts[1])
+    vocabularies = loaded.signatures["vocabularies"]()
+    processor = sentencepiece.SentencePieceProcessor(pieces)
+    wanted = [processor.id_to_piece(i).encode() for i in range(200)]
+    for side in ("source_pieces", "target_pieces"):
+        assert vocabularies[side].numpy().tolist() == wanted
+
+
 def test_the_model_file_is_an_asset(texts, pieces):
     contents = [asset.read_bytes() for asset in Path(texts[1], "assets").iterdir()]
     assert contents == [Path(pieces).read_bytes()]
 
 
 def test_no_text_without_a_model_file(loaded):
-    of_text = {"translate", "translate_with_options", "encode", "decode"}
+    of_text = {"translate", "translate_with_options", "encode", "decode", "vocabularies"}
+    of_text.add("translate_with_attention")
     assert not of_text & set(loaded.signatures)
 
 

@@ -12,12 +12,14 @@ import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.export import portable
+from tf_ls.export.attention import at_positions
 from tf_ls.export.calibration import Sentence
 from tf_ls.export.int8 import in_int8
 from tf_ls.export.precision import precision_of
 from tf_ls.export.translation_model import TranslationModel
 from tf_ls.export.weights import map_weights
 from tf_ls.ops.generation import option_tensors
+from tf_ls.ops.host import on_host
 
 SOURCE = tf.TensorSpec([None, None], tf.int64, "source")
 SENTENCES = tf.TensorSpec([None], tf.string, "sentences")
@@ -85,12 +87,7 @@ class GenerationModule(tf.Module):
             source: int64.
             options: by name; the others have their defaults.
         """
-        arguments = (
-            source,
-            self.model.padding(source),
-            self.model.start,
-            ops.SearchOptions(eos=self.model.options.eos, **{**self.defaults, **options}),
-        )
+        arguments = self._arguments(source, options)
         if self._is_portable:
             return portable.generate(self.model.weights, *arguments, dtype=self._dtype)
         generated = self.model.weights.generate(*arguments, dtype=self._dtype)
@@ -100,11 +97,63 @@ class GenerationModule(tf.Module):
             "scores": generated.scores,
         }
 
+    def generate_with_attention(self, source: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
+        """`generate`, and the attention float32 [B, n, T, S] of each token to the source's."""
+        source, padding, *more = self._arguments(source, options)
+        generated = self.model.weights.generate(
+            source, padding, *more, dtype=self._dtype, return_attention=True
+        )
+        return {
+            "tokens": generated.tokens,
+            "lengths": generated.lengths,
+            "scores": generated.scores,
+            "attention": at_positions(generated.attention, padding),
+        }
+
+    def _arguments(self, source: tf.Tensor, options: Mapping[str, Any]) -> tuple:
+        """What the generation of sources [B, S] takes, whichever form it has."""
+        return (
+            source,
+            self.model.padding(source),
+            self.model.start,
+            ops.SearchOptions(eos=self.model.options.eos, **{**self.defaults, **options}),
+        )
+
     def translate(self, sentences: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
         """Translates sentences [B] to their first hypotheses."""
         generated = self.generate(self.encode(sentences)["source"], options)
         decoded = self.decode(generated["tokens"][:, 0], generated["lengths"][:, 0])
         return {"translations": decoded["sentences"], "scores": generated["scores"][:, 0]}
+
+    def translate_with_attention(self, sentences: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
+        """Translates sentences [B] to all hypotheses [B, n], with what makes their attention read.
+
+        Pieces, string [B, S] and [B, n, T], are empty behind a sentence's last.
+        """
+        source = self.encode(sentences)["source"]
+        found = self.generate_with_attention(source, options)
+        tokens, lengths = found["tokens"], found["lengths"]
+        with on_host():
+            pieces = self.vocabularies()
+            shape = tf.shape(tokens)
+            rows = [tf.reshape(tokens, [shape[0] * shape[1], shape[2]]), tf.reshape(lengths, [-1])]
+            behind = ~tf.sequence_mask(lengths, shape[2])
+            return {
+                "translations": tf.reshape(self.decode(*rows)["sentences"], shape[:2]),
+                "scores": found["scores"],
+                "attention": found["attention"],
+                "source_pieces": tf.where(
+                    self.model.padding(source), "", tf.gather(pieces["source_pieces"], source)
+                ),
+                "target_pieces": tf.where(behind, "", tf.gather(pieces["target_pieces"], tokens)),
+            }
+
+    def vocabularies(self) -> Tensors:
+        """The pieces of all tokens of both sides, by their ids."""
+        return {
+            "source_pieces": self.model.source_text.vocabulary(),
+            "target_pieces": self.model.target_text.vocabulary(),
+        }
 
     def encode(self, sentences: tf.Tensor) -> Tensors:
         """The ids [B, S] of sentences [B], which `generate` takes."""
@@ -145,9 +194,17 @@ class GenerationModule(tf.Module):
             "default_options": tf.function(lambda: dict(self.defaults), input_signature=[]),
             "properties": tf.function(self.properties, input_signature=[]),
         }
+        if not self._is_portable:
+            signatures["serving_with_attention"] = self._with_options(
+                self.generate_with_attention, SOURCE
+            )
         if self.model.source_text is not None and self.model.target_text is not None:
             texts = ("translate", "translate_with_options")
             signatures.update(self._signatures(*texts, self.translate, SENTENCES))
+            signatures["translate_with_attention"] = self._with_options(
+                self.translate_with_attention, SENTENCES
+            )
+            signatures["vocabularies"] = tf.function(self.vocabularies, input_signature=[])
             signatures["encode"] = tf.function(self.encode, input_signature=[SENTENCES])
             signatures["decode"] = tf.function(
                 self.decode,

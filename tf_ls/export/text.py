@@ -48,6 +48,18 @@ class Text(tf.Module):
         self._pieces = None if pieces is None else np.array(pieces, np.int64)
         self._normalize = normalize
 
+    def vocabulary(self) -> tf.Tensor:
+        """Returns the piece of each token: string [V]."""
+        with on_host():
+            pieces = self._sentencepiece.pieces()
+            if self._pieces is not None:
+                pieces = tf.gather(pieces, self._pieces)
+            if self._eos is not None:
+                # It may be none of the file's pieces.
+                is_eos = tf.range(tf.size(pieces, tf.int64)) == self._eos
+                pieces = tf.where(is_eos, "</s>", pieces)
+            return pieces
+
     def encode(self, sentences: tf.Tensor, padding_id: int) -> tf.Tensor:
         """Returns the tokens int64 [B, S] of sentences [B], each with its end behind it."""
         if self._normalize is not None:
