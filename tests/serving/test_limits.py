@@ -6,7 +6,7 @@ from tf_ls.ops.search_options import SearchOptions
 from tf_ls.serving.errors import ServingError
 from tf_ls.serving.limits import Limits
 
-LIMITS = Limits(sentences=3, source_length=10, beam_size=4, length=20, work=100)
+LIMITS = Limits(sentences=3, source_length=10, beam_size=4, length=20, work=100, attention=200)
 
 
 def check(lengths, **options):
@@ -19,6 +19,17 @@ def test_what_is_allowed():
     check([10], beam_size=4, num_hypotheses=4)
     check([1], method="greedy", beam_size=64)
     check([1], max_length=10**9)
+
+
+def test_attention():
+    """The numbers of it: hypotheses x their length x the source's."""
+    options = SearchOptions(eos=2, max_extra_length=5, num_hypotheses=2)
+    LIMITS.check_generation([7, 2], options, attention=True)  # 2 * (12 * 7 + 7 * 2) = 196
+    LIMITS.check_generation([7, 3], options)
+    with pytest.raises(
+        ServingError, match=r"attention \(.*\): this server takes at most 200, got 216"
+    ):
+        LIMITS.check_generation([7, 3], options, attention=True)
 
 
 @pytest.mark.parametrize(

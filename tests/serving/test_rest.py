@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import http.client
-import json
 import socket
 
 import numpy as np
 import pytest
+from long_requests import ENDLESS, busy, post
 from models_to_serve import EOS, VARIETY, Unbatched, sentences
 from server_process import eventually
 
@@ -37,6 +37,16 @@ def test_status(server):
         "model_version_status": [{"version": "12", "state": "AVAILABLE", "status": ok}]
     }
     assert server.request("/v1/models/arithmetic/versions/12") == (200, answer)
+
+
+def test_list_of_models(server):
+    status, answer = server.request("/v1/models")
+    assert status == 200
+    assert [model["name"] for model in answer["models"]] == ["arithmetic", "ids", "text"]
+    _, of_one = server.request("/v1/models/arithmetic")
+    assert answer["models"][0]["versions"] == of_one["model_version_status"]
+    assert answer["limits"]["beam_size"] == 16
+    assert answer["limits"]["length"] == 1_000_000
 
 
 def test_metadata(server):
@@ -108,6 +118,58 @@ def test_text(server, models):
         assert found["translations"] == translator.translate(text)["translations"].decode()
 
 
+def predicted(server, model, signature, **inputs):
+    status, answer = server.predict(model, {"signature_name": signature, "inputs": inputs})
+    assert status == 200
+    return answer["outputs"]
+
+
+def assert_attention(found, wanted):
+    """Of one sentence; what is behind its ends, for the sake of longer ones, is zero."""
+    hypotheses, made, read = wanted.shape
+    found = np.array(found)
+    np.testing.assert_allclose(found[:hypotheses, :made, :read], wanted, rtol=1e-4, atol=1e-6)
+    assert not found[:, made:].any()
+    assert not found[:, :, read:].any()
+
+
+def test_attention_of_ids(server, unbatched):
+    """Rows of several lengths, some of them with padding, which is ignored."""
+    rows = [*sentences(3, 4), (3, 0, 4), (5, 6, 0, 0)]
+    options = {"num_hypotheses": 2, "forbidden_tokens": [3]}
+    outputs = predicted(server, "ids", "serving_with_attention", source=rows, **options)
+    plain = predicted(server, "ids", "serving_with_options", source=rows, **options)
+    attention = outputs.pop("attention")
+    assert outputs == plain
+    for row, lengths, found in zip(rows, plain["lengths"], attention):
+        wanted = unbatched.call("serving_with_attention", source=[row], **options)["attention"]
+        assert_attention(found, wanted[:, : max(lengths)])
+
+
+def test_attention_of_text(server, models):
+    texts = ["Padding is removed.", "layers", ""]
+    options = {"num_hypotheses": 3}
+    outputs = predicted(server, "text", "translate_with_attention", sentences=texts, **options)
+    translator = Unbatched(models / "text")
+    for index, text in enumerate(texts):
+        wanted = translator.call("translate_with_attention", sentences=[text], **options)
+        found = {name: values[index] for name, values in outputs.items()}
+        assert found["translations"] == [text.decode() for text in wanted["translations"]]
+        np.testing.assert_allclose(found["scores"], wanted["scores"], rtol=1e-5)
+        source = [piece.decode() for piece in wanted["source_pieces"]]
+        assert found["source_pieces"][: len(source)] == source
+        assert not any(found["source_pieces"][len(source) :])
+        for target, own in zip(found["target_pieces"], wanted["target_pieces"]):
+            assert target[: len(own)] == [piece.decode() for piece in own]
+            assert not any(target[len(own) :])
+        assert_attention(found["attention"], wanted["attention"])
+
+
+def test_no_attention_to_nothing(server):
+    outputs = predicted(server, "text", "translate_with_attention", sentences=[])
+    assert outputs == {name: [] for name in outputs}
+
+
 def test_nothing_to_generate(server):
     assert server.predict("ids", {"inputs": []}) == (
         200,
@@ -157,7 +219,8 @@ def test_compressed_requests(server):
         ("/v1/models/../../etc/passwd", 400, "Malformed request: GET"),
         ("/v1/models/..%2f..%2fetc%2fpasswd", 404, "Could not find any versions of model"),
         ("/v1/models/ids/versions/x", 400, "Malformed request: GET /v1/models/ids/versions/x"),
-        ("/v1/models", 400, "Malformed request: GET /v1/models"),
+        ("/v1/model", 400, "Malformed request: GET /v1/model"),
+        ("/v1/models/", 400, "Malformed request: GET /v1/models/"),
         ("/etc/passwd", 404, "Malformed request"),
         ("/v1/models/ids:predict", 400, "Malformed request: GET"),
     ],
@@ -237,6 +300,16 @@ def test_bad_options(server, options, message):
     assert message in answer["error"]
 
 
+def test_too_much_attention(server):
+    """2 hypotheses of up to 151 tokens, to 1,000: more than 262,144 numbers."""
+    inputs = {"source": [[1] * 1000], "num_hypotheses": 2, "max_length": 151}
+    content = {"signature_name": "serving_with_attention", "inputs": inputs}
+    status, answer = server.predict("ids", content)
+    assert status == 400
+    assert answer["error"].startswith("attention (sentences x num_hypotheses x length x source): ")
+    assert answer["error"].endswith("takes at most 262144, got 302000")
+
+
 def test_too_large(server):
     status, answer = server.predict("ids", b" " * 200_001)
     assert (status, answer) == (413, {"error": "the request has more than 200000 bytes"})
@@ -259,18 +332,6 @@ def test_no_http(server):
 
 # Giving up ---------------------------------------------------------------------------------------
 
-# Would take hours, were it not stopped.
-ENDLESS = {
-    "signature_name": "serving_with_options",
-    "inputs": {
-        "source": [[1]],
-        "beam_size": 1,
-        "max_length": 1_000_000,
-        "max_extra_length": -1,
-        "forbidden_tokens": [EOS],
-    },
-}
-
 
 def test_a_deadline_stops_what_runs(server):
     cancelled = server.metric("tf_ls_batches_cancelled_total")
@@ -289,22 +350,6 @@ def test_bad_deadlines(server, timeout):
     status, answer = server.predict("ids", {"instances": [[1]]}, headers=headers)
     assert status == 400
     assert "must be a number of milliseconds" in answer["error"]
-
-
-def post(server, content: bytes, model="ids") -> socket.socket:
-    """A connection that has sent a request, and read nothing."""
-    connection = socket.create_connection(server.rest.split(":"), timeout=60)
-    head = f"POST /v1/models/{model}:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(content)}"
-    connection.sendall(head.encode() + b"\r\n\r\n" + content)
-    return connection
-
-
-def busy(server) -> socket.socket:
-    """Keeps the model busy until the connection is closed."""
-    eventually(lambda: server.metric("tf_ls_batches_running") == 0)
-    connection = post(server, json.dumps(ENDLESS).encode())
-    eventually(lambda: server.metric("tf_ls_batches_running") == 1)
-    return connection
 
 
 def test_a_client_that_leaves_stops_what_runs(server):

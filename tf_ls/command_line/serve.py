@@ -99,6 +99,13 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         help="of a request: sentences times beam times length",
     )
     group.add_argument(
+        "--max-attention",
+        type=_positive,
+        default=1 << 18,
+        metavar="N",
+        help="numbers of attention that a request may ask for",
+    )
+    group.add_argument(
         "--queue-sentences", type=_positive, default=4096, metavar="N", help="that may wait"
     )
     group.add_argument(
@@ -220,6 +227,7 @@ async def _serve(args: argparse.Namespace) -> None:
             beam_size=args.max_beam_size,
             length=args.max_length,
             work=args.max_work,
+            attention=args.max_attention,
             timeout=args.timeout,
             queue_sentences=args.queue_sentences,
             queue_tokens=args.queue_tokens,

@@ -22,12 +22,18 @@ _OF_IDS = ("serving_default", "serving_with_options")
 _OF_TEXT = ("translate", "translate_with_options")
 _NEEDED = ("properties", "default_options", *_OF_IDS)
 _NEEDED_FOR_TEXT = ("encode", "decode", *_OF_TEXT)
+# Portable models and older exports do without.
+_ATTENTION, _TEXT_ATTENTION = "serving_with_attention", "translate_with_attention"
+_NEEDED_FOR_TEXT_ATTENTION = (_TEXT_ATTENTION, _ATTENTION, "vocabularies")
 
 Rows = Sequence[np.ndarray]
 
 
 class Hypotheses(NamedTuple):
     """What was generated from one sentence: n hypotheses, best first."""
+
+    source: np.ndarray
+    """int64 [S]"""
 
     tokens: np.ndarray
     """int64 [n, T]"""
@@ -38,8 +44,11 @@ class Hypotheses(NamedTuple):
     scores: np.ndarray
     """float32 [n]"""
 
-    text: Optional[bytes]
-    """Of the first, if it was asked for."""
+    texts: Sequence[bytes] = ()
+    """Of the first ones, as many as were asked for."""
+
+    attention: Optional[np.ndarray] = None
+    """float32 [n, T, S], if it was asked for."""
 
 
 class Work(NamedTuple):
@@ -65,8 +74,13 @@ class GenerationModel:
 
     def __init__(self, model: LoadedModel):
         self._model = model
-        has_text = set(_NEEDED_FOR_TEXT) <= model.signatures.keys()
-        self.signatures = frozenset(_OF_IDS + (_OF_TEXT if has_text else ()))
+        names = set(_OF_IDS) | {_ATTENTION} & model.signatures.keys()
+        if model.signatures.keys() >= set(_NEEDED_FOR_TEXT):
+            names |= set(_OF_TEXT)
+            if model.signatures.keys() >= set(_NEEDED_FOR_TEXT_ATTENTION):
+                names.add(_TEXT_ATTENTION)
+                self._vocabularies = model.call("vocabularies", {})
+        self.signatures = frozenset(names)
         properties = model.call("properties", {})
         self._source_vocabulary = int(properties["source_vocabulary"])
         self._target_vocabulary = int(properties["target_vocabulary"])
@@ -74,7 +88,7 @@ class GenerationModel:
         self._padding_is_eos = bool(properties["padding_is_eos"])
         self._eos = int(properties["eos"])
         self._defaults = model.call("default_options", {})
-        for name in self.signatures & {"serving_with_options", "translate_with_options"}:
+        for name in self.signatures - {"serving_default", "translate"}:
             model.set_defaults(name, self._defaults)
 
     def warm_up(self) -> None:
@@ -85,7 +99,7 @@ class GenerationModel:
         options = self._options({name: short.get(name, d) for name, d in self._defaults.items()})
         for sentences, length in ((1, 4), (16, 16)):
             row = np.array([word] * (length - 1) + end)
-            _Group(self, options).run([_Payload([row] * sentences, text=True)], Cancellation())
+            _Group(self, options).run([_Payload([row] * sentences, texts=1)], Cancellation())
 
     def work(self, signature: str, inputs: Mapping[str, Any], limits: Limits) -> Work:
         """Checks a request and cuts it into items.
@@ -99,17 +113,19 @@ class GenerationModel:
         Raises:
             ServingError: something about the request is wrong, or it is too much.
         """
-        of_text = signature in _OF_TEXT
+        of_text = SENTENCES in inputs
+        attention = signature in (_ATTENTION, _TEXT_ATTENTION)
         options = self._options({k: v for k, v in inputs.items() if k not in (SOURCE, SENTENCES)})
         rows = self._encoded(inputs[SENTENCES], limits) if of_text else inputs[SOURCE]
         rows = [self._checked(index, row) for index, row in enumerate(rows)]
         lengths = [len(row) for row in rows]
-        limits.check_generation(lengths, options)
+        limits.check_generation(lengths, options, attention=attention)
         # Samples depend on a sentence's place in the batch.
         together = options.method == "sampling"
         parts = [rows] if together else [[row] for row in rows]
-        group = _Group(self, options, joins=not together)
-        items = [Item(_Payload(part, of_text), len(part), max(map(len, part))) for part in parts]
+        group = _Group(self, options, joins=not together, attention=attention)
+        texts = (options.num_hypotheses if attention else 1) if of_text else 0
+        items = [Item(_Payload(part, texts), len(part), max(map(len, part))) for part in parts]
         return Work(group, items, sum(lengths))
 
     def outputs(self, signature: str, results: Sequence[Sequence[Hypotheses]]) -> dict[str, Any]:
@@ -117,22 +133,40 @@ class GenerationModel:
         found = [hypotheses for result in results for hypotheses in result]
         if signature in _OF_TEXT:
             return {
-                "translations": np.array([h.text for h in found], object),
+                "translations": np.array([h.texts[0] for h in found], object),
                 "scores": np.array([h.scores[0] for h in found], np.float32),
             }
-        longest = max(int(h.lengths.max(initial=0)) for h in found)
-        tokens = np.full([len(found), len(found[0].lengths), longest], self._eos, np.int64)
-        for place, hypotheses in zip(tokens, found):
-            width = min(longest, hypotheses.tokens.shape[1])
-            place[:, :width] = hypotheses.tokens[:, :width]
-        return {
+        longest = [h.lengths.max(initial=0) for h in found]
+        tokens = _padded([h.tokens[:, :end] for h, end in zip(found, longest)], self._eos)
+        outputs = {
             "tokens": tokens,
             "lengths": np.stack([h.lengths for h in found]),
             "scores": np.stack([h.scores for h in found]),
         }
+        if signature in _OF_IDS:
+            return outputs
+        attention = _padded([h.attention[:, :end] for h, end in zip(found, longest)], 0)
+        if signature == _ATTENTION:
+            return {**outputs, "attention": attention}
+        source_pieces, target_pieces = (
+            self._vocabularies[side] for side in ("source_pieces", "target_pieces")
+        )
+        behind = np.arange(tokens.shape[2]) >= outputs["lengths"][..., np.newaxis]
+        return {
+            "translations": _padded([np.array(h.texts, object) for h in found], b""),
+            "scores": outputs["scores"],
+            "attention": attention,
+            "source_pieces": _padded([source_pieces[h.source] for h in found], b""),
+            "target_pieces": np.where(behind, b"", target_pieces[tokens]),
+        }
 
     def generate(
-        self, payloads: Sequence[_Payload], options: SearchOptions, cancellation: Cancellation
+        self,
+        payloads: Sequence[_Payload],
+        options: SearchOptions,
+        cancellation: Cancellation,
+        *,
+        attention: bool = False,
     ) -> list[list[Hypotheses]]:
         """Generates from all rows of all payloads at once."""
         rows = [row for payload in payloads for row in payload.rows]
@@ -143,25 +177,33 @@ class GenerationModel:
         values = {name: getattr(options, name) for name in self._defaults}
         if values["max_extra_length"] is None:
             values["max_extra_length"] = -1
-        outputs = self._model.call("serving_with_options", {SOURCE: source, **values}, cancellation)
+        signature = _ATTENTION if attention else "serving_with_options"
+        outputs = self._model.call(signature, {SOURCE: source, **values}, cancellation)
         texts = self._texts(payloads, outputs)
-        found = zip(outputs["tokens"], outputs["lengths"], outputs["scores"], texts)
-        hypotheses = iter([Hypotheses(*one) for one in found])
-        return [[next(hypotheses) for _ in payload.rows] for payload in payloads]
+        found = zip(rows, outputs["tokens"], outputs["lengths"], outputs["scores"], texts)
+        hypotheses = [Hypotheses(*one) for one in found]
+        if attention:
+            hypotheses = [
+                one._replace(attention=weights[:, :, : len(one.source)])
+                for one, weights in zip(hypotheses, outputs["attention"])
+            ]
+        of_row = iter(hypotheses)
+        return [[next(of_row) for _ in payload.rows] for payload in payloads]
 
     def _texts(
         self, payloads: Sequence[_Payload], outputs: Mapping[str, np.ndarray]
-    ) -> list[Optional[bytes]]:
-        wanted = [payload.text for payload in payloads for _ in payload.rows]
-        places = np.flatnonzero(wanted)
-        texts: list[Optional[bytes]] = [None] * len(wanted)
-        if len(places) and "decode" in self._model.signatures:
+    ) -> list[list[bytes]]:
+        """Of each row, the texts of its first hypotheses, as many as are wanted."""
+        wanted = np.array([payload.texts for payload in payloads for _ in payload.rows], np.int64)
+        texts: list[list[bytes]] = [[] for _ in wanted]
+        if wanted.any() and "decode" in self._model.signatures:
+            chosen = np.arange(outputs["lengths"].shape[1]) < wanted[:, np.newaxis]
             decoded = self._model.call(
                 "decode",
-                {"tokens": outputs["tokens"][places, 0], "lengths": outputs["lengths"][places, 0]},
+                {"tokens": outputs["tokens"][chosen], "lengths": outputs["lengths"][chosen]},
             )
-            for place, text in zip(places, decoded[SENTENCES]):
-                texts[place] = text
+            for place, text in zip(np.nonzero(chosen)[0], decoded[SENTENCES]):
+                texts[place].append(text)
         return texts
 
     def _encoded(self, sentences: np.ndarray, limits: Limits) -> np.ndarray:
@@ -210,7 +252,8 @@ class GenerationModel:
 @dataclasses.dataclass(frozen=True)
 class _Payload:
     rows: Rows
-    text: bool
+    texts: int
+    """Of each row, how many hypotheses are wanted as text."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,9 +263,10 @@ class _Group:
     model: GenerationModel
     options: SearchOptions
     joins: bool = True
+    attention: bool = False
 
     def run(self, payloads: list[_Payload], cancellation: Cancellation) -> list[list[Hypotheses]]:
-        return self.model.generate(payloads, self.options, cancellation)
+        return self.model.generate(payloads, self.options, cancellation, attention=self.attention)
 
     def __eq__(self, other: object) -> bool:
         return self is other or (
@@ -231,10 +275,20 @@ class _Group:
             and other.joins
             and self.model is other.model
             and self.options == other.options
+            and self.attention == other.attention
         )
 
     def __hash__(self) -> int:
         return hash((id(self.model), self.options))
+
+
+def _padded(arrays: Rows, filler: Any) -> np.ndarray:
+    """Arrays of one rank and any shapes as one, with a filler behind each."""
+    shape = np.max([array.shape for array in arrays], axis=0)
+    joined = np.full([len(arrays), *shape], filler, arrays[0].dtype)
+    for place, array in zip(joined, arrays):
+        place[tuple(map(slice, array.shape))] = array
+    return joined
 
 
 def _python_value(name: str, value: np.ndarray) -> Any:

@@ -32,6 +32,10 @@ class Limits:
     work: int = 1 << 20
     """Tokens that all hypotheses of all sentences, beams counted, may have together."""
 
+    attention: int = 1 << 18
+    """Numbers of attention that all hypotheses that are returned may have together, if it is asked
+    for: a long document of JSON."""
+
     timeout: float = 60.0
     """Seconds until a request is given up, and the longest that a client may ask for."""
 
@@ -44,8 +48,10 @@ class Limits:
     queue_patience: float = 1.0
     """Seconds for which more may wait than the next batches take; then it is overload."""
 
-    def check_generation(self, lengths: Sequence[int], options: SearchOptions) -> None:
-        """Checks what is to be generated from sentences of these lengths.
+    def check_generation(
+        self, lengths: Sequence[int], options: SearchOptions, *, attention: bool = False
+    ) -> None:
+        """Checks what is to be generated from sentences of these lengths, with attention or not.
 
         Raises:
             ServingError: it is too much.
@@ -55,7 +61,7 @@ class Limits:
         for name, value in (("beam_size", width), ("num_hypotheses", options.num_hypotheses)):
             _at_most(name, value, self.beam_size)
         width = max(width, options.num_hypotheses)
-        work = 0
+        work = numbers = 0
         for index, length in enumerate(lengths):
             _at_most(f"tokens in sentence {index}", length, self.source_length)
             most = options.length_limit(length)
@@ -65,7 +71,11 @@ class Limits:
                     f" max_extra_length and min_length; this server makes at most {self.length}"
                 )
             work += width * most
+            numbers += options.num_hypotheses * most * length
         _at_most("work (sentences x beam x length)", work, self.work)
+        if attention:
+            name = "attention (sentences x num_hypotheses x length x source)"
+            _at_most(name, numbers, self.attention)
 
 
 def _at_most(name: str, value: int, limit: int) -> None:

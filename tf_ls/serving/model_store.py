@@ -90,7 +90,8 @@ class ModelStore:
 
     @property
     def names(self) -> list[str]:
-        return sorted(self._models)
+        """Of all models that have, or had, a version."""
+        return sorted(name for name, versions in self._models.items() if versions)
 
     @property
     def ready(self) -> bool:

@@ -1,8 +1,9 @@
-"""TensorFlow Serving's REST interface, and what watches a server: health, metrics."""
+"""TensorFlow Serving's REST interface, a list of models, and what watches a server."""
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 import json
 import logging
@@ -66,6 +67,7 @@ class Rest:
                 web.get("/healthz", self._health),
                 web.get("/readyz", self._readiness),
                 web.get("/metrics", self._metrics),
+                web.get("/v1/models", self._models),
                 *[
                     route
                     for path in (_MODEL, _VERSION, _LABEL)
@@ -114,6 +116,14 @@ class Rest:
             body=self._predictor.metrics.exposition(),
             headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
         )
+
+    async def _models(self, request: web.Request) -> web.Response:
+        store = self._predictor.store
+        models = [
+            {"name": name, "versions": [_version_status(v) for v in store.versions(name)]}
+            for name in store.names
+        ]
+        return _json({"models": models, "limits": dataclasses.asdict(self._predictor.limits)})
 
     async def _status(self, request: web.Request) -> web.Response:
         versions = self._predictor.store.versions(*_model_and_version(request))
