@@ -88,10 +88,10 @@ test-cc: $(VENV)/.ready | system-tests
 	@if grep -q tf_ls_cuda=true .tf_ls_configure.bazelrc; then set -x; $(BAZEL) build //cc:gpu_tests; \
 	else echo "No CUDA toolkit here: its code is not compiled (see docs/gpu.md)"; fi
 
-test-python: $(VENV)/.installed $(VENV)/.test-ready
+test-python: $(VENV)/.installed $(VENV)/.test-ready | system-tests
 	$(VENV)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile --slow $(PYTEST_ARGS) tests
 
-test-python-tf212: $(VENV_TF212)/.installed $(VENV_TF212)/.test-ready
+test-python-tf212: $(VENV_TF212)/.installed $(VENV_TF212)/.test-ready | system-tests
 	$(VENV_TF212)/bin/pytest --numprocesses $(PYTEST_WORKERS) --dist loadfile $(PYTEST_ARGS) tests
 
 clean:

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages that a build needs, unless they are there.
 #
-#   tools/setup_system.sh [--tests]     with --tests also what `bazel test` needs
+#   tools/setup_system.sh [--tests]     with --tests also what `bazel test` and the page's tests need
 set -euo pipefail
 
 missing=()
@@ -22,6 +22,7 @@ if [[ -z ${TF_LS_BAZEL:-} ]] && ! command -v bazelisk > /dev/null; then
 fi
 if [[ ${1:-} == --tests ]]; then
   [[ -e /usr/include/gtest/gtest.h || -e /usr/local/include/gtest/gtest.h ]] || missing+=(libgtest-dev)
+  command -v chromium chromium-browser google-chrome > /dev/null || missing+=(chromium)
 fi
 [[ ${#missing[@]} -eq 0 ]] && exit 0
 

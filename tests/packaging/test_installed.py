@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -61,6 +62,17 @@ def test_wheel_is_for_this_platform_and_any_python():
     text = metadata.distribution("tf_ls").read_text("WHEEL")
     assert "Root-Is-Purelib: false" in text
     assert "Tag: py3-none-linux_" in text
+
+
+def test_page_of_the_server():
+    names = {file.name for file in (PACKAGE / "serving" / "page").iterdir()}
+    page = (PACKAGE / "serving" / "page" / "index.html").read_text()
+    assert {"main.js", "style.css", "icon.svg"} <= names
+    assert set(re.findall(r'"page/(.*?)"', page)) <= names
+    modules = [name for name in names if name.endswith(".js")]
+    for module in modules:
+        text = (PACKAGE / "serving" / "page" / module).read_text()
+        assert set(re.findall(r'from "\./(.*?)"', text)) <= names
 
 
 def test_library_has_onednn_beside_it():

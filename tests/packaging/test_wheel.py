@@ -41,6 +41,9 @@ def test_wheel_in_build_isolation(tmp_path):
         "tf_ls/import_hooks.py",
         "tf_ls/library.py",
         "tf_ls/sentencepiece.LICENSES",
+        "tf_ls/serving/page/index.html",
+        "tf_ls/serving/page/main.js",
+        "tf_ls/serving/page/style.css",
         "tf_ls_neurst.pth",
     } <= set(names)
 

@@ -63,6 +63,7 @@ class Secured:
             f"--token-file={files / 'token'}",
             "--queue-seconds=1000",
             "--queue-patience=1000",
+            "--no-page",
         )
 
     def clients(self, server: ServerProcess) -> Clients:
@@ -125,6 +126,8 @@ def test_nothing_without_the_token(server, secured):
     assert secured.status(server, path, Authorization="Bearer wrong") == 401
     assert secured.status(server, "/metrics") == 401
     assert secured.status(server, path, Authorization=f"Bearer {TOKEN}") == 200
+    assert secured.status(server, "/") == 401
+    assert secured.status(server, "/", Authorization=f"Bearer {TOKEN}") == 404  # --no-page
     assert secured.status(server, "/healthz") == secured.status(server, "/readyz") == 200
     with grpc.secure_channel(server.grpc, secured.credentials) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)

@@ -38,6 +38,7 @@ def _add_connections(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--rest-port", type=_port, default=8501, metavar="N", help="0: any")
     group.add_argument("--grpc-port", type=_port, default=8500, metavar="N", help="0: any")
     group.add_argument("--no-grpc", action="store_true", help="REST only")
+    group.add_argument("--no-page", action="store_true", help="no page for people at /")
     group.add_argument("--tls-certificate", type=Path, metavar="FILE", help="PEM; turns TLS on")
     group.add_argument("--tls-key", type=Path, metavar="FILE", help="of the certificate, PEM")
     group.add_argument(
@@ -239,6 +240,7 @@ async def _serve(args: argparse.Namespace) -> None:
         drain_timeout=args.drain_timeout,
         certificate=certificate,
         token=read_token(args.token_file),
+        page=not args.no_page,
     )
     server = Server(settings)
     logs.set_up(args.log_level)

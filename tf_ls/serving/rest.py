@@ -17,6 +17,7 @@ from tf_ls.serving import json_tensors
 from tf_ls.serving.answering import answering
 from tf_ls.serving.errors import ServingError, internal, invalid
 from tf_ls.serving.model_store import Version
+from tf_ls.serving.page_files import Page
 from tf_ls.serving.predictor import Predictor
 from tf_ls.serving.security import check_token
 
@@ -46,6 +47,7 @@ class Rest:
         token: Optional[str],
         ready: Callable[[], bool],
         read_timeout: float,
+        page: Optional[Page] = None,
     ):
         """Starts nothing.
 
@@ -54,9 +56,12 @@ class Rest:
             token: that all requests need but those about health; None: none.
             ready: whether new requests are welcome.
             read_timeout: seconds in which a request's body must arrive.
+            page: for people, who need no token to see it; None: none.
         """
         self._predictor, self._token, self._ready = predictor, token, ready
         self._read_timeout = read_timeout
+        self._page = page
+        self._open_paths = {"/healthz", "/readyz", *(page.paths if page is not None else ())}
 
     def application(self) -> web.Application:
         application = web.Application(
@@ -80,13 +85,15 @@ class Rest:
                 ],
             ]
         )
+        if self._page is not None:
+            application.add_routes(self._page.routes())
         return application
 
     @web.middleware
     async def _errors(self, request: web.Request, handler: Any) -> web.StreamResponse:
         """Makes answers of errors, and lets nobody in without the token."""
         try:
-            if request.path not in ("/healthz", "/readyz"):
+            if request.path not in self._open_paths:
                 check_token(self._token, request.headers.get("Authorization", ""))
             return await handler(request)
         except ServingError as error:

@@ -19,6 +19,7 @@ from tf_ls.serving.batcher import Batcher
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.metrics import Metrics
 from tf_ls.serving.model_store import ModelStore
+from tf_ls.serving.page_files import Page
 from tf_ls.serving.predictor import Predictor, Servable
 from tf_ls.serving.rest import Rest
 from tf_ls.serving.security import Certificate
@@ -52,6 +53,8 @@ class Settings:
 
     certificate: Optional[Certificate] = None
     token: Optional[str] = dataclasses.field(default=None, repr=False)
+    page: bool = True
+    """Whether there is a page for people."""
 
 
 class Server:
@@ -139,6 +142,7 @@ class Server:
             token=settings.token,
             ready=self._ready,
             read_timeout=settings.read_timeout,
+            page=Page() if settings.page else None,
         )
         # A handler whose client has left is cancelled.
         runner = web.AppRunner(
