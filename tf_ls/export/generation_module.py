@@ -116,14 +116,17 @@ class GenerationModule(tf.Module):
             texts = ("translate", "translate_with_options")
             signatures.update(self._signatures(*texts, self.translate, SENTENCES))
             signatures["encode"] = tf.function(self.encode, input_signature=[SENTENCES])
-            signatures["decode"] = tf.function(
-                self.decode,
-                input_signature=[
-                    tf.TensorSpec([None, None], tf.int64, "tokens"),
-                    tf.TensorSpec([None], tf.int64, "lengths"),
-                ],
-            )
+            signatures["decode"] = self._decode_function()
         return signatures
+
+    def _decode_function(self) -> Callable:
+        return tf.function(
+            self.decode,
+            input_signature=[
+                tf.TensorSpec([None, None], tf.int64, "tokens"),
+                tf.TensorSpec([None], tf.int64, "lengths"),
+            ],
+        )
 
     def _signatures(
         self, plain: str, with_options: str, function: Callable, inputs: tf.TensorSpec
@@ -134,14 +137,17 @@ class GenerationModule(tf.Module):
         special = tf.function(lambda given: general(given, *values), input_signature=[inputs])
         return {plain: special, with_options: general}
 
-    def _with_options(self, function: Callable, inputs: tf.TensorSpec) -> Callable:
+    def _with_options(
+        self, function: Callable, inputs: tf.TensorSpec, *more: tf.TensorSpec
+    ) -> Callable:
         """The function with an input for each option, which is optional where TensorFlow can."""
-        specs = [inputs]
+        specs = [inputs, *more]
         for name, default in self.defaults.items():
             specs.append(tf.TensorSpec([None] * default.shape.rank, default.dtype, name))
 
-        def call(given: tf.Tensor, *options: tf.Tensor) -> Tensors:
-            return function(given, dict(zip(self.defaults, options)))
+        def call(given: tf.Tensor, *rest: tf.Tensor) -> Tensors:
+            options = dict(zip(self.defaults, rest[len(more) :]))
+            return function(given, options, *rest[: len(more)])
 
         defaults = self.defaults if _stores_defaults() else {}
         call.__signature__ = inspect.Signature(

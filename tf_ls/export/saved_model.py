@@ -1,4 +1,4 @@
-"""Models that translate, as SavedModels.
+"""Models that translate, or continue prompts, as SavedModels.
 
 TensorFlow is imported when a model is saved and not before: NeurST has to be imported first, to
 choose its Keras.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Optional, Union
 
 if TYPE_CHECKING:
     from tf_ls.models import LSTransformer
-    from tf_ls.ops import SearchOptions
+    from tf_ls.ops import Decoder, SearchOptions
 
 PRECISIONS = ("float32", "float16", "bfloat16")
 
@@ -23,7 +23,7 @@ _NO_PORTABLE_TEXT = "TensorFlow itself has no operation for SentencePiece"
 
 
 def save(
-    model: Union[LSTransformer, StrPath],
+    model: Union[LSTransformer, Decoder, StrPath],
     path: StrPath,
     *,
     precision: str = "float32",
@@ -39,21 +39,22 @@ def save(
     docs/export.md has its signatures.
 
     Args:
-        model: an LSTransformer; or the folder of a model that NeurST has trained.
+        model: an LSTransformer; a Decoder without cross-attention; or the folder of a model that
+            NeurST has trained.
         path: of the folder to write.
         precision: float32, float16 or bfloat16, of the weights and of what layers compute.
         options: how to generate unless told otherwise. As a mapping: what differs from the
             model's own options, which for NeurST's models have its EOS and forbid its unknown
-            token; for an LSTransformer `eos` must be among them.
-        start: for an LSTransformer: the token in front of each hypothesis.
-        sentencepiece: for an LSTransformer whose tokens are the pieces of a SentencePiece model:
-            its file, or two, of source and target. (NeurST's models know their own.)
-        portable: whether the model is to run where no library can be loaded: slower, and without
-            text.
+            token; for others `eos` must be among them.
+        start: unless the model is NeurST's: the token in front of each hypothesis, or prompt.
+        sentencepiece: for a model, not NeurST's, whose tokens are the pieces of a SentencePiece
+            model: its file, or two, of source and target. (NeurST's models know their own.)
+        portable: whether the model is to run where no library can be loaded: slower, without text,
+            and not for models without an encoder.
 
     Raises:
         ValueError: an unknown precision or option; something about the model that is missing, or
-            that cannot be exported; text of a portable model.
+            that cannot be exported; text of a portable model, or one without an encoder.
         FileNotFoundError: there is no such model.
     """
     if precision not in PRECISIONS:
@@ -71,17 +72,28 @@ def save(
 
         described = model_folder.load(os.fspath(model), options)
     else:
-        from tf_ls.export import lstransformer
+        from tf_ls.export import language_model, lstransformer
+        from tf_ls.ops import Decoder
 
-        described = lstransformer.describe(model, options, start, sentencepiece)
+        describe = (language_model if isinstance(model, Decoder) else lstransformer).describe
+        described = describe(model, options, start, sentencepiece)
     import tensorflow as tf
     from absl import logging
 
     from tf_ls.export.generation_module import GenerationModule
+    from tf_ls.export.language_model import LanguageModel
+    from tf_ls.export.language_module import LanguageModule
 
+    continues = isinstance(described, LanguageModel)
+    if portable and continues:
+        raise ValueError("there is no portable form of a model without an encoder")
     if portable:
         described = described.without_text(_NO_PORTABLE_TEXT)
     if described.no_text_because:
-        logging.warning("tf_ls: %s has no signature translate: %s", path, described.no_text_because)
-    module = GenerationModule(described, precision, is_portable=portable)
+        text = "generate" if continues else "translate"
+        logging.warning("tf_ls: %s has no signature %s: %s", path, text, described.no_text_because)
+    if continues:
+        module = LanguageModule(described, precision)
+    else:
+        module = GenerationModule(described, precision, is_portable=portable)
     tf.saved_model.save(module, os.fspath(path), signatures=module.signatures())
