@@ -23,7 +23,7 @@ from tensorflow_serving.apis import (
 from tf_ls.serving import proto_tensors
 from tf_ls.serving.answering import answering
 from tf_ls.serving.errors import ServingError, internal, invalid
-from tf_ls.serving.model_store import Version
+from tf_ls.serving.model_store import Version, Which
 from tf_ls.serving.predictor import Predictor
 from tf_ls.serving.security import Certificate, check_token
 
@@ -192,9 +192,9 @@ class _Service:
         return response
 
 
-def _model_and_version(spec: model_pb2.ModelSpec) -> tuple[str, Optional[int]]:
+def _model_and_version(spec: model_pb2.ModelSpec) -> tuple[str, Which]:
     if spec.version_label:
-        raise invalid(f"Unrecognized servable version label: {spec.version_label}")
+        return spec.name, spec.version_label
     return spec.name, spec.version.value if spec.HasField("version") else None
 
 

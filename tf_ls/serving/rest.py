@@ -15,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from tf_ls.serving import json_tensors
 from tf_ls.serving.answering import answering
 from tf_ls.serving.errors import ServingError, internal, invalid
-from tf_ls.serving.model_store import Version
+from tf_ls.serving.model_store import Version, Which
 from tf_ls.serving.predictor import Predictor
 from tf_ls.serving.security import check_token
 
@@ -180,9 +180,9 @@ class Rest:
         raise ServingError("UNIMPLEMENTED", f"{verb} is not served; predict is")
 
 
-def _model_and_version(request: web.Request) -> tuple[str, Optional[int]]:
+def _model_and_version(request: web.Request) -> tuple[str, Which]:
     if "label" in request.match_info:
-        raise invalid(f"Unrecognized servable version label: {request.match_info['label']}")
+        return request.match_info["name"], request.match_info["label"]
     version = request.match_info.get("version")
     if version is not None and len(version) > 18:
         raise invalid(f"Failed to convert version: {version[:20]}... to numeric.")

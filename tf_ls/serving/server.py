@@ -22,6 +22,7 @@ from tf_ls.serving.model_store import ModelStore
 from tf_ls.serving.predictor import Predictor, Servable
 from tf_ls.serving.rest import Rest
 from tf_ls.serving.security import Certificate
+from tf_ls.serving.version_labels import VersionLabels
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,9 @@ class Settings:
 
     poll_seconds: float = 1.0
     versions: int = 1
+    version_labels: Optional[Path] = None
+    """A file; see VersionLabels."""
+
     budget: Budget = dataclasses.field(default_factory=lambda: Budget(2048, 16))
     batch_wait: float = 0.002
     concurrency: int = 1
@@ -72,6 +76,7 @@ class Server:
             load=Servable,
             keep=settings.versions,
             metrics=self._metrics,
+            labels=VersionLabels(settings.version_labels),
         )
         self._batcher = Batcher(
             settings.budget,
