@@ -7,38 +7,13 @@ import numpy as np
 import pytest
 import sentencepiece
 import tensorflow as tf
+from small_decoder import EOS, HIDDEN, START, VOCABULARY, build, continuations
 
 import tf_ls.inference as lsi
 from tf_ls import export, ops
-from tf_ls.testing import reference
 
-HIDDEN, FILTER, HEADS, VOCABULARY = 12, 20, 3, 11
-START, EOS = 7, 2
 OPTIONS = {"eos": EOS, "beam_size": 3, "num_hypotheses": 3, "max_length": 9}
 PROMPTS = [[1, 3], [], [5, 5, 4, 5], [9]]
-
-
-def build(vocabulary=VOCABULARY, seed=0, memory_size=None, **structure):
-    """A random decoder."""
-    rng = np.random.default_rng(seed)
-
-    def variables(part):
-        if isinstance(part, (list, tuple)):
-            return [variables(element) for element in part]
-        return tf.Variable(np.float32(part)) if isinstance(part, np.ndarray) else part
-
-    bias = 0.3 * rng.normal(size=vocabulary)
-    bias[EOS] += 0.7
-    parts = {
-        "layers": [reference.decoder_weights(rng, HIDDEN, FILTER, memory_size) for _ in range(2)],
-        "table": rng.normal(size=(vocabulary, HIDDEN)),
-        "scale": 2.0,
-        "positions": "sinusoids",
-        "norm": (1.0 + 0.1 * rng.normal(size=HIDDEN), 0.1 * rng.normal(size=HIDDEN)),
-        "output_bias": bias,
-        **structure,
-    }
-    return ops.Decoder(num_heads=HEADS, **{k: variables(part) for k, part in parts.items()})
 
 
 def padded(prompts):
@@ -46,29 +21,10 @@ def padded(prompts):
     return tf.constant(rows, tf.int64)
 
 
-def continuations(decoder, options, prompts=PROMPTS, start=START, **more):
-    """What `generate` finds behind each prompt alone: tokens and scores of the hypotheses."""
-    found = []
-    for prompt in prompts:
-        generated = ops.generate(
-            decoder,
-            None,
-            None,
-            tf.constant([start]),
-            ops.SearchOptions(**options),
-            prefix=tf.constant([prompt], tf.int64, [1, len(prompt)]),
-            **more,
-        )
-        rows = zip(generated.tokens.numpy()[0], generated.lengths.numpy()[0])
-        tokens = [row[len(prompt) : length].tolist() for row, length in rows]
-        found.append((tokens, generated.scores.numpy()[0]))
-    return found
-
-
 def assert_continues(outputs, wanted):
     lengths = outputs["lengths"].numpy()
     assert outputs["tokens"].shape[2] == lengths.max()
-    for i, (hypotheses, scores) in enumerate(wanted):
+    for i, (hypotheses, _, scores) in enumerate(wanted):
         assert lengths[i].tolist() == [len(tokens) for tokens in hypotheses]
         for j, tokens in enumerate(hypotheses):
             row = outputs["tokens"].numpy()[i, j].tolist()
@@ -107,7 +63,7 @@ def with_options(signatures, **options):
 
 def test_what_comes_behind_prompts(decoder, signatures):
     outputs = signatures["serving_default"](prompt=padded(PROMPTS))
-    assert_continues(outputs, continuations(decoder, OPTIONS))
+    assert_continues(outputs, continuations(decoder, OPTIONS, PROMPTS))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +79,7 @@ def test_what_comes_behind_prompts(decoder, signatures):
 def test_options(decoder, signatures, changes):
     options = with_options(signatures, **changes)
     outputs = signatures["serving_with_options"](prompt=padded(PROMPTS), **options)
-    assert_continues(outputs, continuations(decoder, {**OPTIONS, **changes}))
+    assert_continues(outputs, continuations(decoder, {**OPTIONS, **changes}, PROMPTS))
     if "max_extra_length" in changes:
         assert outputs["lengths"].numpy().max() == 2
 
@@ -161,7 +117,7 @@ def test_half_precision(tmp_path, precision, decoder):
     half = tf.saved_model.load(str(tmp_path / "half"))
     assert {v.dtype.name for v in half._weights} == {precision}
     outputs = half.signatures["serving_default"](prompt=padded(PROMPTS))
-    best = [scores[0] for _, scores in continuations(decoder, OPTIONS)]
+    best = [scores[0] for *_, scores in continuations(decoder, OPTIONS, PROMPTS)]
     np.testing.assert_allclose(outputs["scores"][:, 0], best, rtol=0.05)
 
 
@@ -220,7 +176,7 @@ def test_text_to_text(text):
     outputs = signatures["generate"](prompts=tf.constant(prompts))
     ids = [processor.encode(prompt) for prompt in prompts]
     wanted = continuations(decoder, options, ids, start=1)
-    for i, (hypotheses, scores) in enumerate(wanted):
+    for i, (hypotheses, _, scores) in enumerate(wanted):
         best = [token for token in hypotheses[0] if token != EOS]
         whole = processor.decode(ids[i] + best)
         assert whole.startswith(prompts[i])

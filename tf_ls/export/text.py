@@ -69,7 +69,8 @@ class Text(tf.Module):
     def decode(self, tokens: tf.Tensor, lengths: tf.Tensor, eos: int) -> tf.Tensor:
         """Returns sentences [B], of the first tokens of each row [B, T], without EOS at the end."""
         with on_host():
-            last = tf.gather(tokens, tf.maximum(lengths - 1, 0), batch_dims=1)
+            places = tf.maximum(lengths - 1, 0)  # one more than there are, if there are none
+            last = tf.gather(tf.pad(tokens, [[0, 0], [0, 1]]), places, batch_dims=1)
             lengths -= tf.cast((lengths > 0) & (last == eos), lengths.dtype)
             if self._pieces is not None:
                 tokens = tf.gather(self._pieces, tokens)
