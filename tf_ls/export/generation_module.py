@@ -13,6 +13,7 @@ import tensorflow as tf
 from tf_ls import ops
 from tf_ls.export import portable
 from tf_ls.export.translation_model import TranslationModel
+from tf_ls.models.encoder_decoder import EncoderDecoder
 from tf_ls.ops.generation import option_tensors
 
 SOURCE = tf.TensorSpec([None, None], tf.int64, "source")
@@ -42,19 +43,23 @@ class GenerationModule(tf.Module):
         self._is_portable = is_portable
         copies: dict[int, tf.Variable] = {}
         weights = _copied(model.weights, self._dtype, copies)
-        self._source_vocabulary = weights.encoder.table.shape[0]
         self._target_vocabulary = weights.decoder.table.shape[0]
-        if not is_portable:
-            # Packed again where they are loaded.
-            self._encoder = ops.PackedEncoder(weights.encoder, self._dtype)
-            self._decoder = ops.PackedDecoder(weights.decoder, self._dtype)
-            weights = dataclasses.replace(weights, encoder=self._encoder, decoder=self._decoder)
-        self.model = dataclasses.replace(model, weights=weights)
+        self.model = dataclasses.replace(model, weights=self._prepared(weights))
         # tf.Module does not look into the weights' own classes for what to save.
         self._weights = list(copies.values())
         self._texts = [text for text in (model.source_text, model.target_text) if text is not None]
         tensors = option_tensors(model.options)
         self.defaults = types.MappingProxyType({k: v for k, v in tensors.items() if k != "eos"})
+
+    def _prepared(self, weights: EncoderDecoder) -> EncoderDecoder:
+        """The weights as it generates with them."""
+        self._source_vocabulary = weights.encoder.table.shape[0]
+        if self._is_portable:
+            return weights
+        # Packed again where they are loaded.
+        self._encoder = ops.PackedEncoder(weights.encoder, self._dtype)
+        self._decoder = ops.PackedDecoder(weights.decoder, self._dtype)
+        return dataclasses.replace(weights, encoder=self._encoder, decoder=self._decoder)
 
     def generate(self, source: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
         """Generates from sources [B, S].

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.export.generation_module import GenerationModule, Tensors
-from tf_ls.export.language_model import LanguageModel
+from tf_ls.export.language_model import DecoderOnly, LanguageModel
 from tf_ls.ops.host import on_host
 
 PROMPT = tf.TensorSpec([None, None], tf.int64, "prompt")
@@ -21,6 +21,11 @@ class LanguageModule(GenerationModule):
     """What `save` writes of a decoder-only model."""
 
     model: LanguageModel
+
+    def _prepared(self, weights: DecoderOnly) -> DecoderOnly:
+        """The weights as it generates with them."""
+        self._decoder = ops.PackedDecoder(weights.decoder, self._dtype)
+        return DecoderOnly(self._decoder)
 
     def generate(
         self, prompt: tf.Tensor, options: Mapping[str, Any], stream: Optional[tf.Tensor] = None
