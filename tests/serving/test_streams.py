@@ -284,7 +284,7 @@ def test_a_reader_that_does_not_read_keeps_nobody(server):
     host, port = server.rest.split(":")
     connection.connect((host, int(port)))
     # As many tokens as no buffer on the way holds.
-    inputs = of_ids([[1]] * 100, forbidden_tokens=[EOS], max_length=900, max_extra_length=-1)
+    inputs = of_ids([[1]] * 100, **{**ENDLESS, "max_length": 900}, method="sampling")
     body = json.dumps(inputs).encode()
     head = "POST /v1/models/ids:stream HTTP/1.1\r\nHost: x\r\nX-Request-Timeout-Ms: 20000\r\n"
     connection.sendall(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)

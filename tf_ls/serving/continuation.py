@@ -198,7 +198,9 @@ class ContinuationModel(GenerationModel):
         for first in range(0, len(rows), size):
             part = rows[first : first + size]
             payload = _Payload(part, signature in _OF_TEXT, listener, first)
-            items.append(Item(payload, len(part), max(map(len, part))))
+            # As many steps as it may take: a short prompt may have a long continuation.
+            longest = max(options.length_limit(len(row)) for row in part)
+            items.append(Item(payload, len(part), longest))
         group = _Group(self, options, joins=not together)
         return Work(group, items, sum(map(len, rows)))
 
