@@ -276,6 +276,7 @@ def test_a_deadline_before_the_first_token_is_a_status(server):
     eventually(lambda: server.metric("tf_ls_batches_running") == 0)
 
 
+@pytest.mark.slow
 def test_a_reader_that_does_not_read_keeps_nobody(server):
     """It is left when its deadline is over; the model is free when the tokens are made."""
     connection = socket.socket()
