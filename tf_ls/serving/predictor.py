@@ -185,7 +185,8 @@ class Predictor:
             yield assembly.end()
         finally:
             if assembly.complete:
-                answer.add_done_callback(_retrieve)  # the rest of its batch goes on
+                self._batcher.satisfy(work.items)
+                answer.add_done_callback(_retrieve)
             else:
                 answer.cancel()
             self.metrics.tokens("in", work.tokens)

@@ -99,8 +99,8 @@ class Server:
             OSError: a port is taken.
         """
         # A model's call holds one of TensorFlow's threads for as long as it takes. There must be
-        # others: for text, for a version that is being loaded.
-        threads = max(os.cpu_count() or 1, self._settings.concurrency + 2)
+        # others: for text, of a stream, too, for a version that is being loaded.
+        threads = max(os.cpu_count() or 1, 2 * self._settings.concurrency + 2)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
