@@ -77,6 +77,13 @@ void BeamSearch::Advance(const RowCandidates* rows) {
   FindRows();
 }
 
+bool BeamSearch::NewestToken(Candidate* newest) const {
+  const Hypothesis& hypothesis = beam_[0];
+  if (hypothesis.length < steps_) return false;
+  *newest = {tree_.Token(hypothesis.node), tree_.LogProb(hypothesis.node)};
+  return true;
+}
+
 void BeamSearch::FindContinuations(const RowCandidates* rows) {
   const double divisor = SearchDivisor();
   continuations_.clear();

@@ -63,6 +63,8 @@ class BeamSearch {
   // it is to be returned. Afterwards parents()[row] is the row that each row continues.
   void Advance(const RowCandidates* rows);
   const std::vector<int>& parents() const { return parents_; }
+  // What the last step brought a beam of one; false if nothing might come.
+  bool NewestToken(Candidate* newest) const;
 
   // The best hypotheses, best first.
   std::vector<Found> Results() const;

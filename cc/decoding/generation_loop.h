@@ -21,6 +21,9 @@ class Cancelled : public std::exception {
   const char* what() const noexcept override { return "the generation was cancelled"; }
 };
 
+// Is told what steps bring, in the thread of the loop, which waits for it.
+using TokenListener = std::function<void(const std::vector<NewToken>&)>;
+
 // Memory that lasts as long as a generation.
 struct GenerationArenas {
   Arena* device;
@@ -32,14 +35,16 @@ struct GenerationArenas {
 //
 // A step is one copy to the device, its work, and one copy back. Throws Cancelled as soon as
 // `cancelled`, which is asked once a step, says so; std::invalid_argument if the model gives
-// numbers that are none.
+// numbers that are none. `listener`, if there is one, is told what each step brings, if tokens are
+// final (SearchOptions); a prefix is not told.
 template <typename Device, typename T>
 std::vector<std::vector<Found>> Generate(const Device& device, const GenerationModel& model,
                                          const GenerationMemory<T>& memory,
                                          const std::vector<SentenceStart>& sentences,
                                          const GenerationOptions& options,
                                          const GenerationArenas& arenas,
-                                         const std::function<bool()>& cancelled) {
+                                         const std::function<bool()>& cancelled,
+                                         const TokenListener& listener = nullptr) {
   SearchBatch searches(options, sentences);
   if (searches.done()) return searches.Results();
   StepLauncher<Device, T> step(device, model, memory, options, searches, arenas.device);
@@ -78,6 +83,7 @@ std::vector<std::vector<Found>> Generate(const Device& device, const GenerationM
     step.Run(work, device_inputs, device_outputs);
     CopyToHost(device, device_block, host_cutter.used(), host_block);
     searches.Advance(outputs, attention_length);
+    if (listener) listener(searches.NewTokens());
   }
   return searches.Results();
 }

@@ -1,5 +1,6 @@
 #include "cc/decoding/generation_loop.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <limits>
@@ -79,7 +80,9 @@ class GenerationLoopTest : public ::testing::Test {
     return model;
   }
 
-  std::vector<std::vector<Found>> Run(std::function<bool()> cancelled = [] { return false; }) {
+  std::vector<std::vector<Found>> Run(
+      std::function<bool()> cancelled = [] { return false; },
+      const TokenListener& listener = nullptr) {
     const Device& device = device_;
     const OnDevice<float> output(output_);
     const GenerationModel model = Model(output.data());
@@ -93,7 +96,7 @@ class GenerationLoopTest : public ::testing::Test {
     HeapArena host;
     return Generate<Device, T>(device, model,
                                {memory.data(), kSentences, kMemoryLength, kMemoryLengths.data()},
-                               sentences, options_, {device.arena, &host}, cancelled);
+                               sentences, options_, {device.arena, &host}, cancelled, listener);
   }
 
   // Log-probabilities must be those that whole layers give for the tokens.
@@ -242,6 +245,39 @@ TYPED_TEST(GenerationLoopTest, ReturnsAttention) {
       for (const float weight : found.attention) sum += weight;
       EXPECT_NEAR(sum, kMemoryLengths[i] > 0 ? found.tokens.size() : 0, 1e-3);
     }
+  }
+}
+
+TYPED_TEST(GenerationLoopWithoutMemoryTest, TellsTokensAsTheyCome) {
+  this->options_.search.beam_size = this->options_.search.num_hypotheses = 1;
+  for (const int samples : {0, 2}) {
+    this->options_.samples = samples;
+    const int of_sentence = this->options_.SearchesOfSentence();
+    std::vector<Found> told(kSentences * of_sentence);
+    size_t steps = 0;
+    const auto results = this->Run([] { return false; },
+                                   [&](const std::vector<NewToken>& tokens) {
+                                     ++steps;
+                                     for (const NewToken& token : tokens) {
+                                       Found& found =
+                                           told[token.sentence * of_sentence + token.sample];
+                                       if (token.token < 0) continue;
+                                       found.tokens.push_back(token.token);
+                                       found.log_probs.push_back(token.log_prob);
+                                     }
+                                   });
+    size_t longest = 0;
+    for (int64_t i = 0; i < kSentences; ++i) {
+      for (int j = 0; j < of_sentence; ++j) {
+        const Found &found = results[i][j], &heard = told[i * of_sentence + j];
+        const int forced = i == 2 ? 2 : 0;
+        EXPECT_EQ(heard.tokens, Ints(found.tokens.begin() + forced, found.tokens.end()));
+        EXPECT_EQ(heard.log_probs,
+                  std::vector<float>(found.log_probs.begin() + forced, found.log_probs.end()));
+        longest = std::max(longest, found.tokens.size());
+      }
+    }
+    EXPECT_EQ(steps, longest);
   }
 }
 

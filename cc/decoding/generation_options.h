@@ -27,7 +27,7 @@ struct GenerationOptions {
 struct SentenceStart {
   int32_t token;  // which is no part of the hypotheses
   std::vector<int32_t> prefix;
-  int source_length;  // negative: there is no source
+  int source_length;  // without a source: of the prefix, or negative
 };
 
 }  // namespace tf_ls

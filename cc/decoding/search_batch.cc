@@ -162,10 +162,27 @@ void SearchBatch::Advance(const StepOutputs& outputs, int64_t attention_length) 
     }
   }
   for (const int index : active_) searches_[index].Advance(&row_candidates_[first_row_[index]]);
+  advanced_ = active_;
   active_.erase(std::remove_if(active_.begin(), active_.end(),
                                [&](int index) { return searches_[index].done(); }),
                 active_.end());
   ++step_;
+}
+
+std::vector<NewToken> SearchBatch::NewTokens() const {
+  std::vector<NewToken> tokens;
+  const int of_sentence = options_.SearchesOfSentence();
+  for (const int index : advanced_) {
+    const BeamSearch& search = searches_[index];
+    NewToken token = {index / of_sentence, index % of_sentence, -1, 0.0f, search.done()};
+    Candidate newest;
+    if (rows_[first_row_[index]].forced < 0 && search.NewestToken(&newest)) {
+      token.token = newest.token;
+      token.log_prob = newest.log_prob;
+    }
+    if (token.token >= 0 || token.is_last) tokens.push_back(token);
+  }
+  return tokens;
 }
 
 RowCandidates SearchBatch::CandidatesOf(int64_t row, const StepOutputs& outputs,

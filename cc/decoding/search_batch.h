@@ -10,6 +10,15 @@
 
 namespace tf_ls {
 
+// What a step brought a hypothesis.
+struct NewToken {
+  int sentence;
+  int sample;     // of the sentence; 0 of a search
+  int32_t token;  // -1: none, nothing might come, or it was forced
+  float log_prob;
+  bool is_last;  // the hypothesis has ended
+};
+
 // The searches of all sentences of a batch: the host's half of the generation loop. A step's rows
 // are those of searches that go on, one behind the other; who has finished has no rows.
 class SearchBatch {
@@ -30,6 +39,9 @@ class SearchBatch {
   // Takes what it has computed; attention_length is how far rows of attention lie apart. Throws
   // std::invalid_argument if the model gave no probabilities.
   void Advance(const StepOutputs& outputs, int64_t attention_length);
+
+  // What the last step brought the hypotheses that went on, if tokens are final (SearchOptions).
+  std::vector<NewToken> NewTokens() const;
 
   // Of each sentence.
   std::vector<std::vector<Found>> Results() const;
@@ -57,6 +69,7 @@ class SearchBatch {
   int64_t spare_slot_;
   int step_ = 0;
   std::vector<int> active_;     // searches that go on
+  std::vector<int> advanced_;   // searches that the last step was of
   std::vector<int> first_row_;  // of each search, in the last step that was prepared
   // Of one step.
   StepWork work_;

@@ -208,6 +208,51 @@ TEST_F(SearchBatchTest, CountsSamplesOfASentence) {
   EXPECT_EQ(searches().Results()[0][0].log_probs, (std::vector<float>{-1.0f}));
 }
 
+TEST_F(SearchBatchTest, TellsWhatAStepBrought) {
+  using Told = std::vector<std::vector<int>>;
+  options_.search.beam_size = options_.search.num_hypotheses = 1;
+  options_.search.max_length = 3;
+  options_.search.max_extra_length = kNoExtraLength;
+  Start({{5, {8, 9}, -1}, {6, {}, -1}, {6, {4, 4, 4}, -1}});
+  const auto told = [&] {
+    Told tokens;
+    for (const NewToken& token : searches().NewTokens()) {
+      tokens.push_back({token.sentence, token.sample, token.token, token.is_last});
+    }
+    return tokens;
+  };
+  Prepare();
+  Advance({7});
+  EXPECT_EQ(told(), (Told{{1, 0, 7, 0}}));  // others are still in their prefixes
+  Prepare();
+  Advance({kEos});
+  EXPECT_EQ(told(), (Told{{1, 0, kEos, 1}}));
+  Prepare();
+  Advance({6});
+  EXPECT_EQ(told(), (Told{{0, 0, 6, 1}, {2, 0, -1, 1}}));  // nothing behind the last prefix
+  EXPECT_FLOAT_EQ(searches().NewTokens()[0].log_prob, -std::log(2.0f));
+  EXPECT_TRUE(searches().done());
+}
+
+TEST_F(SearchBatchTest, TellsOfHypothesesThatNothingMayFollow) {
+  options_.search.beam_size = options_.search.num_hypotheses = 1;
+  options_.samples = 2;
+  Start({{5, {}, -1}});
+  Prepare();
+  StepOutputs outputs = NewOutputs();
+  outputs.ids[0] = 7;
+  outputs.logits[0] = -1.0f;
+  outputs.ids[1] = -1;
+  searches().Advance(outputs, 0);
+  const std::vector<NewToken> told = searches().NewTokens();
+  ASSERT_EQ(told.size(), 2u);
+  EXPECT_EQ(told[0].token, 7);
+  EXPECT_FALSE(told[0].is_last);
+  EXPECT_EQ(told[1].sample, 1);
+  EXPECT_EQ(told[1].token, -1);
+  EXPECT_TRUE(told[1].is_last);
+}
+
 TEST_F(SearchBatchTest, TellsOfLogitsThatAreNone) {
   options_.search.beam_size = 2;
   Start({{5, {}, -1}, {6, {}, -1}});

@@ -32,6 +32,9 @@ struct SearchOptions {
   std::vector<int32_t> forbidden_tokens;
   bool return_attention = false;
 
+  // Whether a token that came stays: a beam of one, whose hypothesis nothing takes the place of.
+  bool TokensAreFinal() const { return beam_size == 1 && !early_stopping; }
+
   // The length at which hypotheses end; source_length is negative if there is no source.
   int LengthLimit(int source_length) const {
     int64_t limit = max_length;

@@ -19,6 +19,7 @@ class TokenTree {
   }
 
   int32_t Token(int node) const { return nodes_[node].token; }
+  float LogProb(int node) const { return nodes_[node].log_prob; }
   std::vector<int32_t> Tokens(int node) const {
     return Collect<int32_t>(node, [](const Node& n) { return n.token; });
   }

@@ -11,6 +11,7 @@
 #include "cc/ops/generation_inputs.h"
 #include "cc/ops/packed_decoder.h"
 #include "cc/ops/packed_resource.h"
+#include "cc/ops/token_streams.h"
 #include "tensorflow/core/framework/cancellation.h"
 #include "tensorflow/core/framework/op.h"
 
@@ -27,7 +28,8 @@ using tensorflow::shape_inference::DimensionHandle;
 using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
-// The inputs of both operations begin with TF_LS_SEARCH_INPUTS; then the memory, then a decoder.
+// The inputs of all operations begin with TF_LS_SEARCH_INPUTS; then (behind the number of a token
+// stream, if there is one) the memory, then a decoder.
 constexpr int kMemory = kSearchInputs;
 
 // Of a shape function's context, or of a kernel's construction, because shape functions do not run
@@ -48,7 +50,8 @@ Status ReadMemories(Context* context, int* memories) {
 }
 
 // All but the decoder. memory_size: of the memory; unknown if there is none.
-Status CheckShapes(InferenceContext* c, int* memories, DimensionHandle* memory_size) {
+Status CheckShapes(InferenceContext* c, int memory_place, int* memories,
+                   DimensionHandle* memory_size) {
   TF_LS_RETURN_IF_ERROR(ReadMemories(c, memories));
   DimensionHandle batch;
   TF_LS_RETURN_IF_ERROR(CheckSearchShapes(c, *memories > 0, &batch));
@@ -56,7 +59,7 @@ Status CheckShapes(InferenceContext* c, int* memories, DimensionHandle* memory_s
   if (*memories > 0) {
     ShapeHandle memory;
     DimensionHandle ignored;
-    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kMemory), 3, &memory));
+    TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(memory_place), 3, &memory));
     TF_LS_RETURN_IF_ERROR(c->Merge(c->Dim(memory, 0), batch, &ignored));
     *memory_size = c->Dim(memory, 2);
   }
@@ -71,7 +74,15 @@ Status CheckShapes(InferenceContext* c, int* memories, DimensionHandle* memory_s
   return Status();
 }
 
-// What both operations have in common. (T is told without a memory, too.)
+Status CheckPackedShapes(InferenceContext* c, int memory_place) {
+  int memories = 0;
+  DimensionHandle memory_size;
+  ShapeHandle scalar;
+  TF_LS_RETURN_IF_ERROR(CheckShapes(c, memory_place, &memories, &memory_size));
+  return c->WithRank(c->input(memory_place + memories), 0, &scalar);
+}
+
+// What all operations have in common. (T is told without a memory, too.)
 #define TF_LS_GENERATE_OUTPUTS            \
   .Output("tokens: int64")                \
       .Output("lengths: int64")           \
@@ -87,7 +98,7 @@ TF_LS_SEARCH_INPUTS.Input("memory: M")
     TF_LS_DECODER_INPUTS TF_LS_GENERATE_OUTPUTS.SetShapeFn([](InferenceContext* c) {
       int memories = 0;
       DimensionHandle memory_size;
-      TF_LS_RETURN_IF_ERROR(CheckShapes(c, &memories, &memory_size));
+      TF_LS_RETURN_IF_ERROR(CheckShapes(c, kMemory, &memories, &memory_size));
       return CheckDecoderShapes(c, kMemory + memories, memories > 0, memory_size);
     });
 
@@ -95,12 +106,18 @@ TF_LS_SEARCH_INPUTS.Input("memory: M")
 REGISTER_OP("LSGeneratePacked")
 TF_LS_SEARCH_INPUTS.Input("memory: M")
     .Input("decoder: resource") TF_LS_GENERATE_OUTPUTS.SetIsStateful()
+    .SetShapeFn([](InferenceContext* c) { return CheckPackedShapes(c, kMemory); });
+
+// The same, and tells tokens as they come: `stream` is a number of LSOpenTokenStream, of a stream
+// that nobody has written to. It ends with the operation, whatever becomes of that.
+REGISTER_OP("LSGenerateStream")
+TF_LS_SEARCH_INPUTS.Input("stream: int64")
+    .Input("memory: M")
+    .Input("decoder: resource") TF_LS_GENERATE_OUTPUTS.SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
-      int memories = 0;
-      DimensionHandle memory_size;
       ShapeHandle scalar;
-      TF_LS_RETURN_IF_ERROR(CheckShapes(c, &memories, &memory_size));
-      return c->WithRank(c->input(kMemory + memories), 0, &scalar);
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(kSearchInputs), 0, &scalar));
+      return CheckPackedShapes(c, kSearchInputs + 1);
     });
 
 // Writes what was found, padded.
@@ -173,7 +190,8 @@ class SearchOp : public DeviceKernel<Device> {
   }
 
   Status Search(OpKernelContext* context, DeviceContext<Device>* device, const Decoder& decoder,
-                const GenerationInputs& inputs, const Tensor* memory) const {
+                const GenerationInputs& inputs, const Tensor* memory,
+                const TokenListener& listener = nullptr) const {
     // Caches are no scratch memory, of which the next run would ask for as much, however small it
     // is.
     TensorFlowArena lasting(context, 0), host(context, 0, PinnedMemory());
@@ -188,8 +206,9 @@ class SearchOp : public DeviceKernel<Device> {
     const auto cancelled = [manager] { return manager != nullptr && manager->IsCancelled(); };
     device->BeginLoop();
     try {
-      const auto results = Generate<Device, T>(device->device(), model, source, inputs.sentences(),
-                                               inputs.options(), {&lasting, &host}, cancelled);
+      const auto results =
+          Generate<Device, T>(device->device(), model, source, inputs.sentences(), inputs.options(),
+                              {&lasting, &host}, cancelled, listener);
       return WriteResults(context, results, inputs, source.length);
     } catch (const Cancelled& error) {
       return tensorflow::errors::Cancelled(error.what());
@@ -236,6 +255,11 @@ class GeneratePackedOp : public SearchOp<Device, TensorType> {
 
  protected:
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    return SearchPacked(context, device, nullptr);
+  }
+
+  Status SearchPacked(OpKernelContext* context, DeviceContext<Device>* device,
+                      const TokenListener& listener) const {
     const Tensor* memory;
     std::shared_ptr<const PackedDecoder<Device>> decoder;
     GenerationInputs inputs;
@@ -244,7 +268,14 @@ class GeneratePackedOp : public SearchOp<Device, TensorType> {
     TF_LS_RETURN_IF_ERROR(GetPacked(context, "decoder", kType, &decoder));
     TF_LS_RETURN_IF_ERROR(CheckMemory(*decoder, memory));
     TF_LS_RETURN_IF_ERROR(inputs.Read(context, memory, decoder->vocab_size()));
-    return this->Search(context, device, *decoder, inputs, memory);
+    const SearchOptions& search = inputs.options().search;
+    if (listener && !search.TokensAreFinal()) {
+      return InvalidArgument(
+          "only tokens of greedy search, of sampling and of a beam of 1 without early_stopping are"
+          " final when they come and can be streamed, got a beam of ",
+          search.beam_size, search.early_stopping ? " with early_stopping" : "");
+    }
+    return this->Search(context, device, *decoder, inputs, memory, listener);
   }
 
  private:
@@ -260,6 +291,49 @@ class GeneratePackedOp : public SearchOp<Device, TensorType> {
   }
 };
 
+template <typename Device, typename TensorType>
+class GenerateStreamOp : public GeneratePackedOp<Device, TensorType> {
+ public:
+  using GeneratePackedOp<Device, TensorType>::GeneratePackedOp;
+
+ protected:
+  Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
+    const Tensor* number;
+    TF_LS_RETURN_IF_ERROR(context->input("stream", &number));
+    TF_LS_RETURN_IF_ERROR(CheckShape(*number, {}, "stream"));
+    Writing stream;
+    TF_LS_RETURN_IF_ERROR(stream.Begin(number->scalar<int64_t>()()));
+    return this->SearchPacked(context, device,
+                              [&](const std::vector<NewToken>& tokens) { stream->Write(tokens); });
+  }
+
+ private:
+  // A stream from its first token to its end.
+  class Writing {
+   public:
+    Writing() = default;
+    Writing(const Writing&) = delete;
+    Writing& operator=(const Writing&) = delete;
+    ~Writing() {
+      if (stream_ != nullptr) stream_->Close();
+    }
+
+    Status Begin(int64_t number) {
+      std::shared_ptr<TokenStream> stream;
+      TF_LS_RETURN_IF_ERROR(TokenStreams::Global().Find(number, &stream));
+      if (stream == nullptr || !stream->Begin()) {
+        return InvalidArgument("token stream ", number, " is closed or belongs to another call");
+      }
+      stream_ = stream;
+      return Status();
+    }
+    TokenStream* operator->() const { return stream_.get(); }
+
+   private:
+    std::shared_ptr<TokenStream> stream_;
+  };
+};
+
 // (On the GPU results go to host memory: they have been there all the time.)
 #define TF_LS_ON_HOST                           \
   TF_LS_SEARCH_HOST_MEMORY.HostMemory("tokens") \
@@ -270,6 +344,8 @@ class GeneratePackedOp : public SearchOp<Device, TensorType> {
 
 TF_LS_REGISTER_FOR_FLOATS("LSGenerate", GenerateOp, TF_LS_ON_HOST)
 TF_LS_REGISTER_FOR_FLOATS("LSGeneratePacked", GeneratePackedOp, TF_LS_ON_HOST.HostMemory("decoder"))
+TF_LS_REGISTER_FOR_FLOATS("LSGenerateStream", GenerateStreamOp,
+                          TF_LS_ON_HOST.HostMemory("stream").HostMemory("decoder"))
 
 }  // namespace
 }  // namespace tf_ls

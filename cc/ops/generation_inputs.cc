@@ -120,7 +120,7 @@ Status GenerationInputs::Read(OpKernelContext* context, const Tensor* memory, in
   TF_LS_RETURN_IF_ERROR(CheckRank(*start, 1, "start"));
   TF_LS_RETURN_IF_ERROR(ReadOptions(context, memory != nullptr, vocab_size));
   TF_LS_RETURN_IF_ERROR(ReadSourceLengths(context, memory, start->dim_size(0)));
-  TF_LS_RETURN_IF_ERROR(ReadSentences(context, vocab_size));
+  TF_LS_RETURN_IF_ERROR(ReadSentences(context, memory, vocab_size));
   return CheckSize();
 }
 
@@ -243,7 +243,8 @@ Status GenerationInputs::ReadSourceLengths(OpKernelContext* context, const Tenso
   return Status();
 }
 
-Status GenerationInputs::ReadSentences(OpKernelContext* context, int64_t vocab_size) {
+Status GenerationInputs::ReadSentences(OpKernelContext* context, const Tensor* memory,
+                                       int64_t vocab_size) {
   const Tensor *start, *prefix, *prefix_lengths;
   TF_LS_RETURN_IF_ERROR(context->input("start", &start));
   TF_LS_RETURN_IF_ERROR(context->input("prefix", &prefix));
@@ -256,8 +257,8 @@ Status GenerationInputs::ReadSentences(OpKernelContext* context, int64_t vocab_s
   max_length_ = 1;
   for (int64_t i = 0; i < batch; ++i) {
     TF_LS_RETURN_IF_ERROR(CheckToken(starts(i), vocab_size, "start"));
-    sentences_.push_back(
-        {static_cast<int32_t>(starts(i)), {}, source_lengths_.empty() ? -1 : source_lengths_[i]});
+    const auto source = memory == nullptr ? lengths(i) : source_lengths_[i];
+    sentences_.push_back({static_cast<int32_t>(starts(i)), {}, static_cast<int>(source)});
     TF_LS_RETURN_IF_ERROR(ReadPrefix(i, *prefix, lengths(i), vocab_size));
     max_length_ = std::max<int64_t>(max_length_,
                                     options_.search.LengthLimit(sentences_.back().source_length));

@@ -92,7 +92,8 @@ class GenerationInputs {
   Status ReadForbidden(tensorflow::OpKernelContext* context, int64_t vocab_size);
   Status ReadSourceLengths(tensorflow::OpKernelContext* context, const tensorflow::Tensor* memory,
                            int64_t batch);
-  Status ReadSentences(tensorflow::OpKernelContext* context, int64_t vocab_size);
+  Status ReadSentences(tensorflow::OpKernelContext* context, const tensorflow::Tensor* memory,
+                       int64_t vocab_size);
   Status ReadPrefix(int64_t sentence, const tensorflow::Tensor& prefix, int64_t length,
                     int64_t vocab_size);
   Status CheckSize() const;

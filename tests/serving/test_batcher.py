@@ -312,6 +312,44 @@ def test_a_batch_is_stopped_when_nobody_is_left():
     batching(test, wait=0.05)
 
 
+@pytest.mark.parametrize("leaves_first", [True, False])
+def test_a_batch_is_stopped_when_the_others_have_what_they_wanted(leaves_first):
+    """A stream that has had its last token does not keep a batch that somebody else left."""
+
+    async def test(batcher):
+        group = Doubler()
+        end = asyncio.get_running_loop().time() + SOON
+        items = [Item(number, 1, number) for number in (1, 2)]
+        requests = [asyncio.ensure_future(batcher.submit(group, [item], end)) for item in items]
+        await until(lambda: group.batches)
+        steps = [requests[1].cancel, lambda: batcher.satisfy(items[:1])]
+        first, second = steps if leaves_first else reversed(steps)
+        first()
+        await asyncio.sleep(0.02)
+        assert group.batches == [[1, 2]]
+        second()
+        await until(lambda: "stopped" in group.batches)
+        with pytest.raises(ServingError, match="given up"):
+            await requests[0]
+
+    batching(test, wait=0.05)
+
+
+def test_who_has_what_it_wanted_does_not_stop_its_batch():
+    async def test(batcher):
+        group = Doubler()
+        item = Item(1, 1, 1)
+        end = asyncio.get_running_loop().time() + SOON
+        request = asyncio.ensure_future(batcher.submit(group, [item], end))
+        await until(lambda: group.batches)
+        batcher.satisfy([item])
+        await asyncio.sleep(0.02)
+        group.gate.set()
+        assert await request == [2]
+
+    batching(test)
+
+
 def test_a_deadline_in_the_queue():
     async def test(batcher):
         group = Doubler()

@@ -215,7 +215,7 @@ def test_compressed_requests(server):
         ("/v1/models/ids/versions/7", 404, "Could not find any versions of model ids with version"),
         ("/v1/models/ids/versions/" + "9" * 30, 400, "Failed to convert version"),
         ("/v1/models/nobody/metadata", 404, "Servable not found for request: Latest(nobody)"),
-        ("/v1/models/ids/labels/stable", 400, "Unrecognized servable version label: stable"),
+        ("/v1/models/ids/labels/stable", 404, "Unrecognized servable version label: stable"),
         ("/v1/models/../../etc/passwd", 400, "Malformed request: GET"),
         ("/v1/models/..%2f..%2fetc%2fpasswd", 404, "Could not find any versions of model"),
         ("/v1/models/ids/versions/x", 400, "Malformed request: GET /v1/models/ids/versions/x"),

@@ -55,6 +55,12 @@ def _add_models(group: argparse._ArgumentGroup) -> None:
         "--poll-seconds", type=_seconds, default=1, metavar="S", help="between looks for versions"
     )
     group.add_argument("--versions", type=_positive, default=1, metavar="N", help="kept, newest")
+    group.add_argument(
+        "--version-labels",
+        type=Path,
+        metavar="FILE",
+        help='labels of versions, which are kept, too: {"MODEL": {"LABEL": VERSION}}',
+    )
 
 
 def _add_batches(group: argparse._ArgumentGroup) -> None:
@@ -218,6 +224,7 @@ async def _serve(args: argparse.Namespace) -> None:
         grpc_port=None if args.no_grpc else args.grpc_port,
         poll_seconds=args.poll_seconds,
         versions=args.versions,
+        version_labels=args.version_labels,
         budget=Budget(args.batch_tokens, args.batch_sentences),
         batch_wait=args.batch_wait_ms / 1000,
         concurrency=args.concurrency,

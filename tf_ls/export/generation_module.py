@@ -18,6 +18,7 @@ from tf_ls.export.int8 import in_int8
 from tf_ls.export.precision import precision_of
 from tf_ls.export.translation_model import TranslationModel
 from tf_ls.export.weights import map_weights
+from tf_ls.models.encoder_decoder import EncoderDecoder
 from tf_ls.ops.generation import option_tensors
 from tf_ls.ops.host import on_host
 
@@ -66,19 +67,23 @@ class GenerationModule(tf.Module):
             weights, self.int8_report = in_int8(model, self._dtype, calibration)
         copies = _Copies(tf.as_dtype(types_of.weights))
         weights = map_weights(copies.of, weights)
-        self._source_vocabulary = weights.encoder.table.shape[0]
         self._target_vocabulary = weights.decoder.table.shape[0]
-        if not is_portable:
-            # Packed again where they are loaded.
-            self._encoder = ops.PackedEncoder(weights.encoder, self._dtype)
-            self._decoder = ops.PackedDecoder(weights.decoder, self._dtype)
-            weights = dataclasses.replace(weights, encoder=self._encoder, decoder=self._decoder)
-        self.model = dataclasses.replace(model, weights=weights)
+        self.model = dataclasses.replace(model, weights=self._prepared(weights))
         # tf.Module does not look into the weights' own classes for what to save.
         self._weights = copies.variables
         self._texts = [text for text in (model.source_text, model.target_text) if text is not None]
         tensors = option_tensors(model.options)
         self.defaults = types.MappingProxyType({k: v for k, v in tensors.items() if k != "eos"})
+
+    def _prepared(self, weights: EncoderDecoder) -> EncoderDecoder:
+        """The weights as it generates with them."""
+        self._source_vocabulary = weights.encoder.table.shape[0]
+        if self._is_portable:
+            return weights
+        # Packed again where they are loaded.
+        self._encoder = ops.PackedEncoder(weights.encoder, self._dtype)
+        self._decoder = ops.PackedDecoder(weights.decoder, self._dtype)
+        return dataclasses.replace(weights, encoder=self._encoder, decoder=self._decoder)
 
     def generate(self, source: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
         """Generates from sources [B, S].
@@ -175,9 +180,11 @@ class GenerationModule(tf.Module):
         }
         tensors = {name: tf.constant(number, tf.int64) for name, number in numbers.items()}
         tensors["padding_is_eos"] = tf.constant(self.model.padding_is_eos)
-        return tensors if self.int8_report is None else {**tensors, **self._int8_properties()}
+        return {**tensors, **self._int8_properties()}
 
     def _int8_properties(self) -> Tensors:
+        if self.int8_report is None:
+            return {}
         names, losses, are_int8 = zip(*self.int8_report.matrices)
         return {
             "precision": tf.constant(self._precision),
@@ -206,14 +213,17 @@ class GenerationModule(tf.Module):
             )
             signatures["vocabularies"] = tf.function(self.vocabularies, input_signature=[])
             signatures["encode"] = tf.function(self.encode, input_signature=[SENTENCES])
-            signatures["decode"] = tf.function(
-                self.decode,
-                input_signature=[
-                    tf.TensorSpec([None, None], tf.int64, "tokens"),
-                    tf.TensorSpec([None], tf.int64, "lengths"),
-                ],
-            )
+            signatures["decode"] = self._decode_function()
         return signatures
+
+    def _decode_function(self) -> Callable:
+        return tf.function(
+            self.decode,
+            input_signature=[
+                tf.TensorSpec([None, None], tf.int64, "tokens"),
+                tf.TensorSpec([None], tf.int64, "lengths"),
+            ],
+        )
 
     def _signatures(
         self, plain: str, with_options: str, function: Callable, inputs: tf.TensorSpec
@@ -224,14 +234,17 @@ class GenerationModule(tf.Module):
         special = tf.function(lambda given: general(given, *values), input_signature=[inputs])
         return {plain: special, with_options: general}
 
-    def _with_options(self, function: Callable, inputs: tf.TensorSpec) -> Callable:
+    def _with_options(
+        self, function: Callable, inputs: tf.TensorSpec, *more: tf.TensorSpec
+    ) -> Callable:
         """The function with an input for each option, which is optional where TensorFlow can."""
-        specs = [inputs]
+        specs = [inputs, *more]
         for name, default in self.defaults.items():
             specs.append(tf.TensorSpec([None] * default.shape.rank, default.dtype, name))
 
-        def call(given: tf.Tensor, *options: tf.Tensor) -> Tensors:
-            return function(given, dict(zip(self.defaults, options)))
+        def call(given: tf.Tensor, *rest: tf.Tensor) -> Tensors:
+            options = dict(zip(self.defaults, rest[len(more) :]))
+            return function(given, options, *rest[: len(more)])
 
         defaults = self.defaults if _stores_defaults() else {}
         call.__signature__ = inspect.Signature(

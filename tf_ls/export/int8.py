@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.export.calibration import Calibration, Sentence
+from tf_ls.export.language_model import DecoderOnly, LanguageModel
 from tf_ls.export.quantization import Quantized, quantize
 from tf_ls.export.translation_model import TranslationModel
 from tf_ls.export.weights import Matrix, matrices_of, replaced
@@ -62,8 +63,10 @@ class Int8Report(NamedTuple):
 
 
 def in_int8(
-    model: TranslationModel, dtype: tf.DType, sentences: Optional[Sequence[Sentence]] = None
-) -> tuple[EncoderDecoder, Int8Report]:
+    model: TranslationModel | LanguageModel,
+    dtype: tf.DType,
+    sentences: Optional[Sequence[Sentence]] = None,
+) -> tuple[EncoderDecoder | DecoderOnly, Int8Report]:
     """Rounds the matrices of a model.
 
     Args:
@@ -77,8 +80,11 @@ def in_int8(
         The weights, those of int8 as `ops.Int8Weight`, and what was measured.
 
     Raises:
-        ValueError: a matrix has an infinity or a NaN; sentences that are none of the model's.
+        ValueError: a matrix has an infinity or a NaN; sentences that are none of the model's, or
+            for a model that does not translate.
     """
+    if sentences is not None and isinstance(model, LanguageModel):
+        raise ValueError("calibration is for models that translate")
     matrices = [m for m in matrices_of(model.weights) if m.weight.shape[0] > 1]
     quantized = [_quantized(matrix) for matrix in matrices]
     int8 = {

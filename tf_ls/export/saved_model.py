@@ -1,4 +1,4 @@
-"""Models that translate, as SavedModels.
+"""Models that translate, or continue prompts, as SavedModels.
 
 TensorFlow is imported when a model is saved and not before: NeurST has to be imported first, to
 choose its Keras.
@@ -15,7 +15,7 @@ from tf_ls.export.precision import precision_of
 
 if TYPE_CHECKING:
     from tf_ls.models import LSTransformer
-    from tf_ls.ops import SearchOptions
+    from tf_ls.ops import Decoder, SearchOptions
 
 StrPath = Union[str, os.PathLike]
 
@@ -24,7 +24,7 @@ _NO_PORTABLE_TEXT = "TensorFlow itself has no operation for SentencePiece"
 
 
 def save(
-    model: Union[LSTransformer, StrPath],
+    model: Union[LSTransformer, Decoder, StrPath],
     path: StrPath,
     *,
     precision: str = "float32",
@@ -41,27 +41,30 @@ def save(
     docs/export.md has its signatures.
 
     Args:
-        model: an LSTransformer; or the folder of a model that NeurST has trained.
+        model: an LSTransformer; a Decoder without cross-attention; or the folder of a model that
+            NeurST has trained.
         path: of the folder to write.
         precision: float32, float16 or bfloat16, of the weights and of what layers compute; or int8,
             int8_bfloat16 or int8_float16: matrices in int8, and layers compute in float32, or in
             what the name says.
         options: how to generate unless told otherwise. As a mapping: what differs from the
             model's own options, which for NeurST's models have its EOS and forbid its unknown
-            token; for an LSTransformer `eos` must be among them.
-        start: for an LSTransformer: the token in front of each hypothesis.
-        sentencepiece: for an LSTransformer whose tokens are the pieces of a SentencePiece model:
-            its file, or two, of source and target. (NeurST's models know their own.)
+            token; for others `eos` must be among them.
+        start: unless the model is NeurST's: the token in front of each hypothesis, or prompt.
+        sentencepiece: for a model, not NeurST's, whose tokens are the pieces of a SentencePiece
+            model: its file, or two, of source and target. (NeurST's models know their own.)
         portable: whether the model is to run where no library can be loaded: slower, without text,
-            and not in int8.
-        calibration: for int8: sentences in the source language, of which up to 128 are used to
-            measure what int8 costs each matrix; those that lose too much stay in float32. They are
-            text, or lists of ids; strings of ids for an LSTransformer without sentencepiece.
+            not in int8, and not for models without an encoder.
+        calibration: for int8, of a model that translates: sentences in the source language, of
+            which up to 128 are used to measure what int8 costs each matrix; those that lose too
+            much stay in float32. They are text, or lists of ids; strings of ids for an
+            LSTransformer without sentencepiece.
 
     Raises:
         ValueError: an unknown precision or option; something about the model that is missing, or
-            that cannot be exported; text or int8 of a portable model; calibration without int8, or
-            by what are no sentences of the model's; weights that are no numbers, in int8.
+            that cannot be exported; text or int8 of a portable model, or one without an encoder;
+            calibration without int8, of a model without an encoder, or by what are no sentences of
+            the model's; weights that are no numbers, in int8.
         FileNotFoundError: there is no such model.
     """
     is_int8 = precision_of(precision).is_int8
@@ -82,19 +85,32 @@ def save(
 
         described = model_folder.load(os.fspath(model), options)
     else:
-        from tf_ls.export import lstransformer
+        from tf_ls.export import language_model, lstransformer
+        from tf_ls.ops import Decoder
 
-        described = lstransformer.describe(model, options, start, sentencepiece)
+        describe = (language_model if isinstance(model, Decoder) else lstransformer).describe
+        described = describe(model, options, start, sentencepiece)
     import tensorflow as tf
     from absl import logging
 
     from tf_ls.export.generation_module import GenerationModule
+    from tf_ls.export.language_model import LanguageModel
+    from tf_ls.export.language_module import LanguageModule
 
+    continues = isinstance(described, LanguageModel)
+    if portable and continues:
+        raise ValueError("there is no portable form of a model without an encoder")
     if portable:
         described = described.without_text(_NO_PORTABLE_TEXT)
     if described.no_text_because:
-        logging.warning("tf_ls: %s has no signature translate: %s", path, described.no_text_because)
-    module = GenerationModule(described, precision, is_portable=portable, calibration=calibration)
+        text = "generate" if continues else "translate"
+        logging.warning("tf_ls: %s has no signature %s: %s", path, text, described.no_text_because)
+    if continues:
+        module = LanguageModule(described, precision, calibration=calibration)
+    else:
+        module = GenerationModule(
+            described, precision, is_portable=portable, calibration=calibration
+        )
     if module.int8_report is not None:
         logging.warning("tf_ls: %s: %s", path, module.int8_report)
     tf.saved_model.save(module, os.fspath(path), signatures=module.signatures())

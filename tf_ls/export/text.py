@@ -60,23 +60,29 @@ class Text(tf.Module):
                 pieces = tf.where(is_eos, "</s>", pieces)
             return pieces
 
-    def encode(self, sentences: tf.Tensor, padding_id: int) -> tf.Tensor:
-        """Returns the tokens int64 [B, S] of sentences [B], each with its end behind it."""
+    def encode(
+        self, sentences: tf.Tensor, padding_id: int, *, append_eos: bool = True
+    ) -> tf.Tensor:
+        """Returns the tokens int64 [B, S] of sentences [B], each with its end behind it, or not."""
         if self._normalize is not None:
             sentences = self._normalize(sentences)
         if self._tokens is None:
-            return self._sentencepiece.encode(sentences, padding_id=padding_id).ids
+            return self._sentencepiece.encode(
+                sentences, append_eos=append_eos, padding_id=padding_id
+            ).ids
         pieces, lengths = self._sentencepiece.encode(sentences, append_eos=False)
         with on_host():
-            tokens = tf.pad(tf.gather(self._tokens, pieces), [[0, 0], [0, 1]])
+            tokens = tf.pad(tf.gather(self._tokens, pieces), [[0, 0], [0, int(append_eos)]])
             place, lengths = tf.range(tf.shape(tokens)[1]), lengths[:, tf.newaxis]
-            behind = tf.where(place == lengths, tf.constant(self._eos, tf.int64), padding_id)
+            end = self._eos if append_eos else padding_id
+            behind = tf.where(place == lengths, tf.constant(end, tf.int64), padding_id)
             return tf.where(place < lengths, tokens, behind)
 
     def decode(self, tokens: tf.Tensor, lengths: tf.Tensor, eos: int) -> tf.Tensor:
         """Returns sentences [B], of the first tokens of each row [B, T], without EOS at the end."""
         with on_host():
-            last = tf.gather(tokens, tf.maximum(lengths - 1, 0), batch_dims=1)
+            places = tf.maximum(lengths - 1, 0)  # one more than there are, if there are none
+            last = tf.gather(tf.pad(tokens, [[0, 0], [0, 1]]), places, batch_dims=1)
             lengths -= tf.cast((lengths > 0) & (last == eos), lengths.dtype)
             if self._pieces is not None:
                 tokens = tf.gather(self._pieces, tokens)

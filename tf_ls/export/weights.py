@@ -1,21 +1,22 @@
-"""The weights of a model that translates: all of them, and the matrices by name."""
+"""The weights of a model: all of them, and the matrices by name."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Callable, NamedTuple
 
 import tensorflow as tf
 
 from tf_ls import ops
+from tf_ls.export.language_model import DecoderOnly
 from tf_ls.models.encoder_decoder import EncoderDecoder
 
 _SELF_ATTENTION = {2: "self-attention qkv", 4: "self-attention output"}
 _CROSS_ATTENTION = {8: "cross-attention q", 10: "cross-attention kv", 12: "cross-attention output"}
 # By their places among a layer's weights, see `ops.encoder_layer` and `ops.decoder_layer`.
-_ENCODER_LAYER = {**_SELF_ATTENTION, 8: "ffn dense1", 10: "ffn dense2"}
-_DECODER_LAYER = {**_SELF_ATTENTION, **_CROSS_ATTENTION, 16: "ffn dense1", 18: "ffn dense2"}
+_LAYER = {**_SELF_ATTENTION, 8: "ffn dense1", 10: "ffn dense2"}
+_CROSS_LAYER = {**_SELF_ATTENTION, **_CROSS_ATTENTION, 16: "ffn dense1", 18: "ffn dense2"}
 
 
 class Matrix(NamedTuple):
@@ -27,7 +28,7 @@ class Matrix(NamedTuple):
     """Whether outputs are its rows (words), or its columns."""
 
 
-def matrices_of(weights: EncoderDecoder) -> list[Matrix]:
+def matrices_of(weights: EncoderDecoder | DecoderOnly) -> list[Matrix]:
     """Returns the matrices of a model, each once, those that share a weight under both names."""
     found: dict[int, Matrix] = {}
 
@@ -36,16 +37,20 @@ def matrices_of(weights: EncoderDecoder) -> list[Matrix]:
         name = name if known is None else f"{known.name}, {name}"
         found[id(weight)] = Matrix(name, weight, outputs_are_rows)
 
-    encoder, decoder = weights.encoder, weights.decoder
-    add("source embeddings", encoder.table, True)
-    for stack, layers, places in (
-        ("encoder", encoder.layers, _ENCODER_LAYER),
-        ("decoder", decoder.layers, _DECODER_LAYER),
-    ):
+    def add_layers(stack: str, layers: Sequence[Sequence[tf.Tensor]], places: dict) -> None:
         for i, layer in enumerate(layers):
             for place, name in places.items():
                 add(f"{stack} layer {i} {name}", layer[place], False)
-    add("target embeddings", decoder.table, True)
+
+    decoder = weights.decoder
+    if isinstance(weights, DecoderOnly):
+        add("embeddings", decoder.table, True)
+        add_layers("decoder", decoder.layers, _LAYER)
+    else:
+        add("source embeddings", weights.encoder.table, True)
+        add_layers("encoder", weights.encoder.layers, _LAYER)
+        add_layers("decoder", decoder.layers, _CROSS_LAYER)
+        add("target embeddings", decoder.table, True)
     if decoder.output_weights is not None:
         add("output weights", decoder.output_weights, True)
     return list(found.values())

@@ -135,7 +135,10 @@ def _load(path: Path, precision: Optional[str]) -> Mapping[str, Any]:
 
         described = model_folder.load(os.fspath(path))
         from tf_ls.export.generation_module import GenerationModule
+        from tf_ls.export.translation_model import TranslationModel
 
+        if not isinstance(described, TranslationModel):
+            raise ValueError(f"{path} has no encoder: it continues prompts, and does not translate")
         return GenerationModule(described, precision or "float32").signatures()
     import tensorflow as tf
 
@@ -149,6 +152,8 @@ def _load(path: Path, precision: Optional[str]) -> Mapping[str, Any]:
     missing = [name for name in SIGNATURES if name not in model.signatures]
     if missing:
         raise UnfitModel(f"{path} is not from tf_ls.export.save: it has no {', '.join(missing)}")
+    if "source" not in model.signatures["serving_with_options"].structured_input_signature[1]:
+        raise UnfitModel(f"{path} has no encoder: it continues prompts, and does not translate")
     return _Signatures(model)
 
 

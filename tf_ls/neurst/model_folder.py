@@ -1,4 +1,4 @@
-"""Translation models that NeurST has trained, from their folders."""
+"""Models that NeurST has trained to translate, or to continue text, from their folders."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from neurst.data.text.vocab import PaddingMode
 from neurst.layers.encoders.transformer_encoder import TransformerEncoder
 from neurst.models.encoder_decoder_model import EncoderDecoderModel
 from neurst.tasks import build_task
+from neurst.tasks.language_model import LanguageModel as LanguageModelTask
 from neurst.tasks.seq2seq import Seq2Seq
 from neurst.utils.checkpoints import checkpoint_scope_name
 from neurst.utils.configurable import ModelConfigs
 
 from tf_ls import ops
+from tf_ls.export.language_model import LanguageModel
 from tf_ls.export.translation_model import TranslationModel, merged_options
 from tf_ls.models.encoder_decoder import EncoderDecoder
-from tf_ls.neurst import eligibility, generation, stacks, weights
+from tf_ls.neurst import eligibility, generation, language_model_folder, stacks, weights
 from tf_ls.neurst.embeddings import scale_and_positions, word_table
 from tf_ls.neurst.sentencepiece_text import text_of
 
 
 def load(
     folder: str, options: ops.SearchOptions | Mapping[str, Any] | None = None
-) -> TranslationModel:
+) -> TranslationModel | LanguageModel:
     """Builds the model of a folder and restores its newest checkpoint.
 
     Args:
@@ -35,19 +37,25 @@ def load(
         options: in front of NeurST's own, which forbid the unknown token.
 
     Raises:
-        ValueError: the model is none that translates in one operation, or there is no checkpoint of
+        ValueError: the model is none that generates in one operation, or there is no checkpoint of
             all its variables.
         tf.errors.NotFoundError: a vocabulary is not there.
     """
     configs = ModelConfigs.load(folder)
     task = build_task(configs)
-    if not isinstance(task, Seq2Seq):
-        raise ValueError(f"{folder}: the task {type(task).__name__} is not translation")
+    continues = isinstance(task, LanguageModelTask)
+    if not continues and not isinstance(task, Seq2Seq):
+        raise ValueError(
+            f"{folder}: the task {type(task).__name__} is neither translation nor a language model"
+        )
     model = task.build_model(configs)
-    reason = _why_not(model)
+    reason = language_model_folder.why_not(model) if continues else _why_not(model)
     if reason is not None:
         raise ValueError(f"{folder} cannot be exported: {reason}")
     _restore(model, folder)
+    if continues:
+        text = _text_or_reason(task._data_pipeline)
+        return language_model_folder.describe(task, model, options, text)
     source, target = task._src_data_pipeline, task._trg_data_pipeline
     begins_with = "eos_id" if task._target_begin_of_sentence == "eos" else "bos_id"
     mode = source.meta.get("padding_mode", PaddingMode.EOS_AS_PADDING)

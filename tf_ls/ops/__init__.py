@@ -23,6 +23,7 @@ from tf_ls.ops.packed_encoder import PackedEncoder
 from tf_ls.ops.packing import RowLayout, dense_layout, pack, pack_layouts, unpack
 from tf_ls.ops.search_options import SearchOptions
 from tf_ls.ops.sentencepiece import EncodedSentences, SentencePiece
+from tf_ls.ops.token_stream import NewTokens, TokenStream
 
 __all__ = [
     "SINUSOIDS",
@@ -34,11 +35,13 @@ __all__ = [
     "Encoder",
     "Generated",
     "Int8Weight",
+    "NewTokens",
     "PackedDecoder",
     "PackedEncoder",
     "RowLayout",
     "SearchOptions",
     "SentencePiece",
+    "TokenStream",
     "adam",
     "cross_entropy",
     "decoder_layer",

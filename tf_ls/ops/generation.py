@@ -65,6 +65,7 @@ def generate(
     prefix_lengths: tf.Tensor | None = None,
     return_attention: bool | tf.Tensor = False,
     dtype: tf.DType | str | None = None,
+    stream: tf.Tensor | None = None,
 ) -> Generated:
     """Generates from each sentence, in one operation.
 
@@ -87,6 +88,9 @@ def generate(
         return_attention: whether to return attention; a Python value or a tensor.
         dtype: what layers compute in, without a memory; None: the table's dtype. Of no effect for a
             PackedDecoder, which has its own.
+        stream: the number of a TokenStream that nobody has written to, to tell tokens as they come;
+            of a PackedDecoder, by methods whose tokens are final when they come: greedy, sampling,
+            beam search with a beam of 1 and without early_stopping.
 
     Returns:
         The hypotheses, best first; samples in the order drawn. They have no gradient.
@@ -97,7 +101,8 @@ def generate(
             that is too short, logits that are NaN or infinite, a memory of another dtype than the
             PackedDecoder's.
         tf.errors.CancelledError: the call was cancelled.
-        ValueError: the same, where it is known when a graph is built; a memory without lengths.
+        ValueError: the same, where it is known when a graph is built; a memory without lengths; a
+            stream without a PackedDecoder.
         TypeError: tokens or lengths that are no integers.
     """
     if (memory is None) != (source_lengths is None):
@@ -119,11 +124,12 @@ def generate(
     memories = [] if memory is None else [memory]
     if isinstance(decoder, PackedDecoder):
         dtype = decoder.dtype if memory is None else memory.dtype
-        return Generated(
-            *library.ops.ls_generate_packed(
-                **host, memory=memories, decoder=decoder.resource_handle, T=dtype
-            )
-        )
+        packed = {"memory": memories, "decoder": decoder.resource_handle, "T": dtype}
+        if stream is None:
+            return Generated(*library.ops.ls_generate_packed(**host, **packed))
+        return Generated(*library.ops.ls_generate_stream(**host, stream=stream, **packed))
+    if stream is not None:
+        raise ValueError("tokens are streamed from a PackedDecoder, got a Decoder")
     dtype = tf.as_dtype(dtype or decoder.table.dtype) if memory is None else memory.dtype
     return Generated(
         *library.ops.ls_generate(**host, memory=memories, T=dtype, **decoder_inputs(decoder))
@@ -132,6 +138,7 @@ def generate(
 
 tf.no_gradient("LSGenerate")
 tf.no_gradient("LSGeneratePacked")
+tf.no_gradient("LSGenerateStream")
 
 
 def option_tensors(options: SearchOptions) -> dict[str, tf.Tensor]:

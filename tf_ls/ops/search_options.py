@@ -115,9 +115,8 @@ class SearchOptions:
     min(max_length, source + max_extra_length) - 2 tokens.)"""
 
     max_extra_length: int | None = 50
-    """With a source of S tokens, hypotheses end at
-    max(min(max_length, S + max_extra_length), min_length, 1). None, or no source: at `max_length`.
-    """
+    """With a source of S tokens (a prefix, where there is no source) hypotheses end at
+    max(min(max_length, S + max_extra_length), min_length, 1). None: at `max_length`."""
 
     forbidden_tokens: Tokens = ()
     """Excluded. NeurST's beam search and sampling forbid the unknown token."""
@@ -190,7 +189,11 @@ class SearchOptions:
         return most.get(self.method, _known(self.beam_size, math.inf))
 
     def length_limit(self, source_length: int | None) -> int:
-        """Returns the length at which hypotheses end; see `max_extra_length`."""
+        """Returns the length at which hypotheses end; see `max_extra_length`.
+
+        Args:
+            source_length: S; None for no such limit.
+        """
         limit = self.max_length
         if source_length is not None and self.max_extra_length is not None:
             limit = min(limit, source_length + self.max_extra_length)

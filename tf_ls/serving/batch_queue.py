@@ -33,6 +33,12 @@ class Item:
 
     arrived: float = 0.0
     number: int = 0
+    satisfied: bool = False
+    """Whether its owner has all of it already, before the batch has ended."""
+
+    @property
+    def is_wanted(self) -> bool:
+        return not (self.satisfied or self.owner.future.done())
 
     @property
     def tokens(self) -> int:

@@ -105,6 +105,13 @@ class Batcher:
             self._requests.discard(request)
             self._give_up(request)
 
+    def satisfy(self, items: Sequence[Item]) -> None:
+        """Says that a request's items, all of them, need not be answered any more: it has what it
+        wanted. What runs goes on for those who wait, and otherwise to its end, which is near."""
+        for item in items:
+            item.satisfied = True
+        self._stop_unwanted()
+
     def abort(self) -> None:
         """Fails all requests, and stops what runs."""
         for request in self._requests:
@@ -218,8 +225,10 @@ class Batcher:
             return
         of_request: dict[_Request, list[Item]] = {}
         for item in batch.items:
-            if not item.owner.future.done():
+            if item.is_wanted:
                 of_request.setdefault(item.owner, []).append(item)
+            else:
+                item.owner.fail(error)
         if len(of_request) == 1:
             next(iter(of_request)).fail(error)
             return
@@ -261,8 +270,13 @@ class Batcher:
         for item in request.items:
             self._queue.remove(item)
         self._tell()
+        self._stop_unwanted()
+
+    def _stop_unwanted(self) -> None:
         for batch in self._running:
-            if all(item.owner.future.done() for item in batch.items):
+            if any(item.is_wanted for item in batch.items):
+                continue
+            if not all(item.satisfied for item in batch.items):
                 batch.cancellation.cancel()
 
 

@@ -65,7 +65,10 @@ class GenerationModel:
 
     Attributes:
         signatures: the names of those that are answered here.
+        ids_input, text_input: what they call what is generated from.
     """
+
+    ids_input, text_input = SOURCE, SENTENCES
 
     @classmethod
     def of(cls, model: LoadedModel) -> Optional[GenerationModel]:

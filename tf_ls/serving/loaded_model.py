@@ -54,6 +54,7 @@ class LoadedModel:
         assert tf_ls.__version__  # TensorFlow knows the operations from here on
         self._model = tf.saved_model.load(os.fspath(path))
         self._functions = dict(self._model.signatures)
+        self._hidden: set[str] = set()
         definitions = read_signatures(Path(path))
         self.definitions = definitions
         self.signatures = {
@@ -69,9 +70,14 @@ class LoadedModel:
             ServingError: there is none of that name.
         """
         name = name or DEFAULT_SIGNATURE
-        if name not in self.signatures:
+        if name not in self.signatures or name in self._hidden:
             raise invalid(f'Serving signature name: "{name}" not found in signature def')
         return self.signatures[name]
+
+    def hide(self, name: str) -> None:
+        """Takes a signature from clients: only `call` still knows it."""
+        self._hidden.add(name)
+        self.definitions.pop(name, None)
 
     def set_defaults(self, name: str, defaults: Arrays) -> None:
         """Sets the defaults of a signature, where TensorFlow may have stored none."""

@@ -11,15 +11,19 @@ import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Callable, Optional, Union
 
 from tf_ls.serving.errors import ServingError
 from tf_ls.serving.metrics import Metrics
+from tf_ls.serving.version_labels import VersionLabels
 
 log = logging.getLogger(__name__)
 
 # As in TensorFlow Serving's ModelVersionStatus.
 LOADING, AVAILABLE, UNLOADING, END = "LOADING", "AVAILABLE", "UNLOADING", "END"
+
+# What a client asks for: a version's number, its label, or the newest.
+Which = Union[int, str, None]
 
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
 
@@ -46,7 +50,7 @@ class Version:
 
 
 class ModelStore:
-    """Models by name, and of each its newest versions.
+    """Models by name, and of each its newest versions, and those that have labels.
 
     All methods are for the event loop; loading happens in a thread of its own.
     """
@@ -59,6 +63,7 @@ class ModelStore:
         load: Callable[[Path], object],
         keep: int,
         metrics: Metrics,
+        labels: Optional[VersionLabels] = None,
     ):
         """Looks, and loads nothing yet.
 
@@ -69,10 +74,12 @@ class ModelStore:
             load: makes a model of a SavedModel's folder; in another thread.
             keep: how many versions of each model to serve, the newest.
             metrics: are told what is served.
+            labels: of versions; None: there are none.
 
         Raises:
             ValueError: there is no SavedModel.
         """
+        self._labels = VersionLabels(None) if labels is None else labels
         self._path, self._load, self._keep, self._metrics = path, load, keep, metrics
         self._one = _is_saved_model(path) or bool(_versions(path))
         self._name = name or path.resolve().name
@@ -106,12 +113,13 @@ class ModelStore:
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def versions(self, name: str, number: Optional[int] = None) -> list[Version]:
+    def versions(self, name: str, which: Which = None) -> list[Version]:
         """The versions of a model that there are or were, or one of them, newest first.
 
         Raises:
             ServingError: there is none.
         """
+        number = self._number(name, which)
         found = [
             version
             for version in self._models.get(name, {}).values()
@@ -123,12 +131,13 @@ class ModelStore:
         return sorted(found, key=lambda version: -version.number)
 
     @contextlib.contextmanager
-    def lease(self, name: str, number: Optional[int] = None) -> Iterator[Version]:
+    def lease(self, name: str, which: Which = None) -> Iterator[Version]:
         """Gives a version, the newest that is available, that stays loaded in the context.
 
         Raises:
             ServingError: there is none.
         """
+        number = self._number(name, which)
         available = [
             version
             for version in self._models.get(name, {}).values()
@@ -146,6 +155,11 @@ class ModelStore:
             if version.leases == 0 and version.state == UNLOADING:
                 self._unload(version)
 
+    def _number(self, name: str, which: Which) -> Optional[int]:
+        if isinstance(which, str) and name in self._models:
+            return self._labels.number(name, which)
+        return None if isinstance(which, str) else which
+
     async def start(self) -> None:
         """Loads what there is."""
         await self._refresh(settled=True)
@@ -158,12 +172,14 @@ class ModelStore:
         await self._refresh(settled=False)
 
     async def _refresh(self, settled: bool) -> None:
+        self._labels.refresh()
         for name, folders in self._found().items():
             known = self._models.setdefault(name, {})
+            labelled = self._labels.of(name)
             missing = self._keep
             for number in sorted(folders, reverse=True):
-                if missing == 0:
-                    break
+                if missing <= 0 and number not in labelled:
+                    continue
                 version, folder = known.get(number), folders[number]
                 if version is None or self._try_again(version, folder):
                     if not settled and not self._has_settled(folder):
@@ -172,7 +188,7 @@ class ModelStore:
                     await self._take_up(version)
                 if version.state == AVAILABLE:
                     missing -= 1
-            self._retire(known, folders)
+            self._retire(known, folders, labelled)
         self._was_ready = self._was_ready or all(
             any(version.state == AVAILABLE for version in versions.values())
             for versions in self._models.values()
@@ -236,8 +252,10 @@ class ModelStore:
             },
         )
 
-    def _retire(self, known: dict[int, Version], folders: dict[int, Path]) -> None:
-        """Unloads what is served beside the newest versions, or has no folder any more."""
+    def _retire(
+        self, known: dict[int, Version], folders: dict[int, Path], labelled: set[int]
+    ) -> None:
+        """Unloads what is neither new nor labelled, or has no folder any more."""
         available = sorted(
             (v for v in known.values() if v.state == AVAILABLE),
             key=lambda v: (v.number in folders, v.number),
@@ -245,7 +263,7 @@ class ModelStore:
         )
         for index, version in enumerate(available):
             gone = version.number not in folders and index > 0
-            if index >= self._keep or gone:
+            if gone or (index >= self._keep and version.number not in labelled):
                 version.state = UNLOADING
                 if version.leases == 0:
                     self._unload(version)

@@ -6,21 +6,23 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 import numpy as np
 
 from tf_ls.serving.batch_queue import Item
 from tf_ls.serving.batcher import Batcher
 from tf_ls.serving.cancellation import Cancellation
-from tf_ls.serving.errors import ServingError, invalid
-from tf_ls.serving.generation import SENTENCES, SOURCE, GenerationModel
+from tf_ls.serving.continuation import ContinuationModel
+from tf_ls.serving.errors import ServingError, internal, invalid
+from tf_ls.serving.generation import GenerationModel
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.loaded_model import LoadedModel, Signature
 from tf_ls.serving.metrics import Metrics
 from tf_ls.serving.model_store import ModelStore, Version
+from tf_ls.serving.token_events import End, Told
 
 
 class Servable:
@@ -33,7 +35,7 @@ class Servable:
             Exception: anything, if the SavedModel is broken.
         """
         self.model = LoadedModel(path)
-        self.generation = GenerationModel.of(self.model)
+        self.generation = ContinuationModel.of(self.model) or GenerationModel.of(self.model)
         if self.generation is not None:
             self.generation.warm_up()
 
@@ -43,7 +45,14 @@ class Servable:
 
     def is_ragged(self, signature: str, name: str) -> bool:
         """Whether an input may be given as rows of different lengths."""
-        return name == SOURCE and self.generates(signature)
+        return self.generates(signature) and name == self.generation.ids_input
+
+    def rows(self, inputs: Mapping[str, Any]) -> Any:
+        """What is to be generated from: ids or text, one for each row."""
+        if self.generation is None:
+            return ()
+        names = (self.generation.ids_input, self.generation.text_input)
+        return next((inputs[name] for name in names if name in inputs), ())
 
 
 class Predictor:
@@ -101,10 +110,10 @@ class Predictor:
         """
         servable: Servable = version.model
         _check(signature, inputs)
-        rows = inputs.get(SOURCE, inputs.get(SENTENCES, ()))
+        rows = servable.rows(inputs)
         if not servable.generates(signature.name) or not len(rows):
             if isinstance(rows, list):
-                inputs = {**inputs, SOURCE: np.zeros([0, 0], np.int64)}
+                inputs = {**inputs, servable.generation.ids_input: np.zeros([0, 0], np.int64)}
             group = _OneCall(servable.model, signature.name)
             [result] = await self._batcher.submit(group, [Item(inputs, 1, 0)], deadline)
             return result
@@ -118,6 +127,76 @@ class Predictor:
         self.metrics.tokens("in", work.tokens)
         self.metrics.tokens("out", sum(int(h.lengths.sum()) for found in results for h in found))
         return servable.generation.outputs(signature.name, results)
+
+    async def stream(
+        self, version: Version, signature: Signature, inputs: Mapping[str, Any], deadline: float
+    ) -> AsyncIterator[Union[Told, End]]:
+        """Gives tokens as they come, and then the end. Closing it gives the request up.
+
+        The model does not wait for who reads; what was not read yet is kept.
+
+        Args:
+            version, signature, inputs, deadline: as for `predict`.
+
+        Raises:
+            ServingError: there is no answer, or no more of it.
+        """
+        servable: Servable = version.model
+        _check(signature, inputs)
+        if not isinstance(servable.generation, ContinuationModel) or not servable.generates(
+            signature.name
+        ):
+            raise invalid(
+                f"signature {signature.name} cannot be streamed: those of models that continue"
+                " prompts can"
+            )
+        if not len(servable.rows(inputs)):
+            raise invalid("there is no prompt")
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        arriving: asyncio.Queue = asyncio.Queue()
+
+        def listen(events: Any) -> None:
+            loop.call_soon_threadsafe(arriving.put_nowait, events)
+
+        work, assembly = await loop.run_in_executor(
+            self._text_thread,
+            servable.generation.streamed_work,
+            signature.name,
+            inputs,
+            self.limits,
+            listen,
+        )
+        self.metrics.stage("prepare", loop.time() - started)
+        answer = loop.create_task(self._batcher.submit(work.group, work.items, deadline))
+        answer.add_done_callback(lambda _: arriving.put_nowait(None))
+        first = True
+        try:
+            while not assembly.complete:
+                events = await arriving.get()
+                if events is None:
+                    answer.result()
+                    raise internal()  # it has an answer, whose tokens did not come
+                for told in filter(assembly.add, events):
+                    if first:
+                        self.metrics.stage("first_token", loop.time() - started)
+                        first = False
+                    yield told
+            yield assembly.end()
+        finally:
+            if assembly.complete:
+                self._batcher.satisfy(work.items)
+                answer.add_done_callback(_retrieve)
+            else:
+                answer.cancel()
+            self.metrics.tokens("in", work.tokens)
+            self.metrics.tokens("out", assembly.end().tokens)
+
+
+def _retrieve(answer: asyncio.Task) -> None:
+    """Looks at what nobody wants to know, so that it is not reported as forgotten."""
+    if not answer.cancelled():
+        answer.exception()
 
 
 @dataclasses.dataclass(eq=False, frozen=True)

@@ -16,9 +16,11 @@ from google.protobuf.json_format import MessageToDict
 from tf_ls.serving import json_tensors
 from tf_ls.serving.answering import answering
 from tf_ls.serving.errors import ServingError, internal, invalid
-from tf_ls.serving.model_store import Version
+from tf_ls.serving.loaded_model import Signature
+from tf_ls.serving.model_store import Version, Which
 from tf_ls.serving.page_files import Page
 from tf_ls.serving.predictor import Predictor
+from tf_ls.serving.rest_stream import EventStream
 from tf_ls.serving.security import check_token
 
 log = logging.getLogger(__name__)
@@ -80,6 +82,7 @@ class Rest:
                         web.get(path, self._status),
                         web.get(f"{path}/metadata", self._metadata),
                         web.post(f"{path}:predict", self._predict),
+                        web.post(f"{path}:stream", self._stream),
                         web.post(path + ":{verb:classify|regress}", self._unimplemented),
                     )
                 ],
@@ -161,21 +164,49 @@ class Rest:
             name, number = _model_and_version(request)
             with predictor.store.lease(name, number) as version:
                 account.model, account.version = version.name, version.number
-                body = await self._body(request)
-                started = loop.time()
-                document = json_tensors.parse(body)
-                signature = version.model.model.signature(json_tensors.signature_name(document))
-                form, inputs = json_tensors.read_inputs(
-                    document,
-                    signature,
-                    lambda name: version.model.is_ragged(signature.name, name),
-                )
-                metrics.stage("parse", loop.time() - started)
+                signature, form, inputs = await self._read(request, version)
                 outputs = await predictor.predict(version, signature, inputs, deadline)
                 started = loop.time()
                 answer = json_tensors.write_outputs(form, outputs)
                 metrics.stage("answer", loop.time() - started)
             return web.Response(body=answer, content_type="application/json")
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        predictor = self._predictor
+        events = None
+        try:
+            with answering(predictor, "rest", "stream") as account:
+                deadline = predictor.deadline(_timeout(request))
+                with predictor.store.lease(*_model_and_version(request)) as version:
+                    account.model, account.version = version.name, version.number
+                    signature, _, inputs = await self._read(request, version)
+                    events = EventStream(request, deadline)
+                    told = predictor.stream(version, signature, inputs, deadline)
+                    try:
+                        async for event in told:
+                            await events.send(event)
+                    finally:
+                        await told.aclose()
+        except ServingError as error:
+            if events is None or events.response is None:
+                raise
+            await events.fail(error)
+        return events.response
+
+    async def _read(
+        self, request: web.Request, version: Version
+    ) -> tuple[Signature, str, dict[str, Any]]:
+        """A request's signature, the form of its inputs, and these."""
+        body = await self._body(request)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        document = json_tensors.parse(body)
+        signature = version.model.model.signature(json_tensors.signature_name(document))
+        form, inputs = json_tensors.read_inputs(
+            document, signature, lambda name: version.model.is_ragged(signature.name, name)
+        )
+        self._predictor.metrics.stage("parse", loop.time() - started)
+        return signature, form, inputs
 
     async def _body(self, request: web.Request) -> bytes:
         try:
@@ -194,12 +225,12 @@ class Rest:
 
     async def _unimplemented(self, request: web.Request) -> web.Response:
         verb = request.match_info["verb"]
-        raise ServingError("UNIMPLEMENTED", f"{verb} is not served; predict is")
+        raise ServingError("UNIMPLEMENTED", f"{verb} is not served; predict and stream are")
 
 
-def _model_and_version(request: web.Request) -> tuple[str, Optional[int]]:
+def _model_and_version(request: web.Request) -> tuple[str, Which]:
     if "label" in request.match_info:
-        raise invalid(f"Unrecognized servable version label: {request.match_info['label']}")
+        return request.match_info["name"], request.match_info["label"]
     version = request.match_info.get("version")
     if version is not None and len(version) > 18:
         raise invalid(f"Failed to convert version: {version[:20]}... to numeric.")

@@ -23,6 +23,7 @@ from tf_ls.serving.page_files import Page
 from tf_ls.serving.predictor import Predictor, Servable
 from tf_ls.serving.rest import Rest
 from tf_ls.serving.security import Certificate
+from tf_ls.serving.version_labels import VersionLabels
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ class Settings:
 
     poll_seconds: float = 1.0
     versions: int = 1
+    version_labels: Optional[Path] = None
+    """A file; see VersionLabels."""
+
     budget: Budget = dataclasses.field(default_factory=lambda: Budget(2048, 16))
     batch_wait: float = 0.002
     concurrency: int = 1
@@ -75,6 +79,7 @@ class Server:
             load=Servable,
             keep=settings.versions,
             metrics=self._metrics,
+            labels=VersionLabels(settings.version_labels),
         )
         self._batcher = Batcher(
             settings.budget,
@@ -97,8 +102,8 @@ class Server:
             OSError: a port is taken.
         """
         # A model's call holds one of TensorFlow's threads for as long as it takes. There must be
-        # others: for text, for a version that is being loaded.
-        threads = max(os.cpu_count() or 1, self._settings.concurrency + 2)
+        # others: for text, of a stream, too, for a version that is being loaded.
+        threads = max(os.cpu_count() or 1, 2 * self._settings.concurrency + 2)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):

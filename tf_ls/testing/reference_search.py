@@ -89,7 +89,8 @@ def search(
         ValueError: tokens of the options are no tokens of the model, the prefix is too long for the
             source, a coverage penalty without attention, logits that are NaN or of a wrong shape.
     """
-    limit = options.length_limit(source_length)
+    length = len(options.prefix) if source_length is None else source_length
+    limit = options.length_limit(length)
     if len(options.prefix) > limit:
         raise ValueError(f"prefix: expected at most {limit} tokens, got {len(options.prefix)}")
     if options.method == "sampling":
