@@ -54,8 +54,11 @@ def translate(page, text, **options):
     text_area(page).fill(text)
     for label, value in options.items():
         field(page, label.replace("_", " ")).fill(str(value))
+    # What is there is not what comes.
+    page.evaluate(
+        "for (const e of document.querySelectorAll('#results > *')) e.className += ' old'"
+    )
     button(page, "Translate").click()
-    return page.get_by_label("Translations")
 
 
 def field(page, label):
@@ -64,7 +67,7 @@ def field(page, label):
 
 def shown(page):
     """The sentences that are shown: of each its hypotheses, (text, score)."""
-    expect(page.locator(".sentence").first).to_be_visible()
+    expect(page.locator(".sentences:not(.old)")).to_be_visible()
     return [
         list(zip(item.locator(".translation").all_inner_texts(), scores(item)))
         for item in page.locator(".sentence").all()
@@ -263,11 +266,9 @@ def test_options_change_the_answer(page, server):
     field(page, "Method").select_option("sampling")
     translate(page, SENTENCE, Seed=5, Top_k=3)
     options = {"method": "sampling", "seed": 5, "top_k": 3, "num_hypotheses": 3, "max_length": 4}
-    expect(page.locator(".score").first).not_to_have_text(f"{outputs['scores'][0][0]:.4f}")
     assert_shown(page, answered(server, [SENTENCE], **options))
     button(page, "Back to the model's own").click()
     translate(page, SENTENCE)
-    expect(page.locator(".score")).to_have_count(1)
     assert_shown(page, answered(server, [SENTENCE]))
 
 

@@ -142,7 +142,8 @@ def test_attention_of_ids(server, unbatched):
     attention = outputs.pop("attention")
     assert outputs == plain
     for row, lengths, found in zip(rows, plain["lengths"], attention):
-        wanted = unbatched.call("serving_with_attention", source=[row], **options)["attention"]
+        source = np.array([row], np.int64)
+        wanted = unbatched.call("serving_with_attention", source=source, **options)["attention"]
         assert_attention(found, wanted[:, : max(lengths)])
 
 

@@ -126,5 +126,5 @@ function colorOf(share, colors) {
 
 function legend(most) {
   return element("span", { class: "legend" },
-    "0 ", element("span", { class: "scale" }), ` ${most.toFixed(2)}`);
+    "0 ", element("span", { class: "scale" }), ` ${Number(most.toPrecision(2))}`);
 }
