@@ -66,7 +66,7 @@ def test_int8(decoder, tmp_path):
     signatures = tf.saved_model.load(str(tmp_path / "int8")).signatures
     properties = signatures["properties"]()
     names = [name.decode() for name in properties["matrices"].numpy()]
-    assert "embeddings" in names and "decoder layer 1 ffn dense2" in names
+    assert {"embeddings", "decoder layer 1 ffn dense2"} <= set(names)
     assert properties["matrices_in_int8"].numpy().all()
     outputs = signatures["serving_default"](prompt=padded(PROMPTS))
     wanted = [scores[0] for _, _, scores in continuations(decoder, OPTIONS, PROMPTS)]
