@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from browser import chromium, tab
+from language_models import save_language_models
 from long_requests import busy, post
 from models_to_serve import OPTIONS
 from playwright.sync_api import expect
@@ -36,17 +37,20 @@ def page(browser, server):
         yield page
 
 
+SEND = re.compile("Translate|Continue")
+
+
 def button(page, name):
     return page.get_by_role("button", name=name, exact=True)
 
 
 def choose(page, model):
     page.get_by_label("Model").select_option(model)
-    expect(button(page, "Translate")).to_be_enabled()
+    expect(page.get_by_role("button", name=SEND)).to_be_enabled()
 
 
 def text_area(page):
-    return page.get_by_role("textbox", name=re.compile("(S|Ids of s)entences"))
+    return page.get_by_role("textbox", name=re.compile("(Sent|Ids of sent)ences|rompts"))
 
 
 def translate(page, text, **options):
@@ -58,7 +62,7 @@ def translate(page, text, **options):
     page.evaluate(
         "for (const e of document.querySelectorAll('#results > *')) e.className += ' old'"
     )
-    button(page, "Translate").click()
+    page.get_by_role("button", name=SEND).click()
 
 
 def field(page, label):
@@ -235,6 +239,32 @@ def test_models_of_others(page):
     expect(button(page, "Translate")).to_be_disabled()
 
 
+def test_models_that_continue_prompts(browser, tmp_path):
+    with (
+        ServerProcess(save_language_models(tmp_path / "models")) as server,
+        tab(browser, f"http://{server.rest}/") as page,
+    ):
+        choose(page, "ids")
+        translate(page, "1 3\n5 5 4 5", Longest=9)
+        found = [[text for text, _ in hypotheses] for hypotheses in shown(page)]
+        inputs = {"prompt": [[1, 3], [5, 5, 4, 5]], "max_length": 9}
+        content = {"signature_name": "serving_with_options", "inputs": inputs}
+        outputs = server.predict("ids", content)[1]["outputs"]
+        for [text], [tokens], [length] in zip(found, outputs["tokens"], outputs["lengths"]):
+            assert text.split() == [str(token) for token in tokens[:length]]
+
+        choose(page, "text")
+        translate(page, "The host's half", Longest=12)
+        [[(text, score)]] = shown(page)
+        inputs = {"prompts": ["The host's half"], "max_length": 12}
+        content = {"signature_name": "generate_with_options", "inputs": inputs}
+        outputs = server.predict("text", content)[1]["outputs"]
+        assert text == (outputs["continuations"][0] or "(empty)")
+        assert score == pytest.approx(outputs["scores"][0], abs=1e-4)
+        expect(page.locator("#show-attention")).to_be_hidden()
+        expect(page.get_by_role("heading", name="Continuations")).to_be_visible()
+
+
 # Options -----------------------------------------------------------------------------------------
 
 
@@ -313,7 +343,7 @@ def test_what_is_out_of_sight_is_opened_where_it_is_wrong(page):
 def test_nothing_typed(page):
     choose(page, "text")
     translate(page, " \n")
-    expect(error(page)).to_have_text("There is nothing to translate: type a sentence.")
+    expect(error(page)).to_have_text("There is nothing yet: type a sentence.")
 
 
 def test_words_for_a_model_of_ids(page):
@@ -373,7 +403,7 @@ def endless(page):
     field(page, "Attention").uncheck()
     options = {"Longest": 1_000_000, "Longer_than_the_source": -1, "Forbidden_tokens": 2}
     translate(page, "1", Beam_size=1, **options)
-    expect(page.get_by_text("Translating…")).to_be_visible()
+    expect(page.get_by_text("Working…")).to_be_visible()
 
 
 @pytest.mark.parametrize("by", ["button", "Escape"])

@@ -92,14 +92,21 @@ function use(model) {
   byId("translate").disabled = model === null;
   if (model === null) return;
   options.show(model, limits);
-  const { source_vocabulary: words, padding_is_eos: ended, padding_id: end } = model.properties;
-  byId("text-label").textContent = model.ofText ? "Sentences" : "Ids of sentences";
+  const { padding_is_eos: ended, padding_id: end } = model.properties;
+  const words = model.properties.source_vocabulary ?? model.properties.vocabulary;
+  const what = model.continues ? "prompts" : "sentences";
+  byId("text-label").textContent = model.ofText ? capitalized(what) : `Ids of ${what}`;
+  byId("translate").textContent = model.continues ? "Continue" : "Translate";
+  byId("results-title").textContent = model.continues ? "Continuations" : "Translations";
   byId("text-hint").textContent = model.ofText
     ? "One a line."
-    : `One sentence a line, numbers from 0 to ${words - 1}` +
+    : `One a line, numbers from 0 to ${words - 1}` +
       (ended ? `, ${end} at the end.` : ". This model has no text.");
-  note(model.withAttention ? "" : "This model was exported without attention.");
+  const none = model.withAttention === null && !model.continues;
+  note(none ? "This model was exported without attention." : "");
 }
+
+const capitalized = (text) => text[0].toUpperCase() + text.slice(1);
 
 function note(text, wrong = false) {
   byId("model-note").textContent = text;
@@ -112,7 +119,7 @@ function note(text, wrong = false) {
 function typed() {
   const lines = byId("text").value.split("\n").map((line) => line.trim());
   while (lines.length > 0 && lines.at(-1) === "") lines.pop();
-  if (lines.length === 0) throw new Error("There is nothing to translate: type a sentence.");
+  if (lines.length === 0) throw new Error("There is nothing yet: type a sentence.");
   if (chosen.ofText) return lines;
   return lines.map((line, index) => {
     const words = line.split(/[\s,]+/).filter((word) => word !== "");
@@ -136,7 +143,7 @@ async function translate() {
   }
   const model = chosen;
   const signature = options.wantsAttention ? model.withAttention : model.plain;
-  const inputs = { [model.ofText ? "sentences" : "source"]: given, ...options.changes };
+  const inputs = { [model.input]: given, ...options.changes };
   const asked = inputs.num_hypotheses ?? model.defaults.num_hypotheses;
   const started = performance.now();
   const seconds = () => ((performance.now() - started) / 1000).toFixed(1);
@@ -144,11 +151,11 @@ async function translate() {
   const elapsed = element("span", {});
   const timer = setInterval(() => (elapsed.textContent = ` ${seconds()} s`), 100);
   busy(true);
-  show(message("Translating…", "waiting", elapsed, element("progress", { "aria-label": "Translating" })));
+  show(message("Working…", "waiting", elapsed, element("progress", { "aria-label": "Working" })));
   try {
     const outputs = await predict(model.path, signature, inputs, { signal });
     const sentences = sentencesOf(model, given, outputs);
-    const wanted = signature === "translate_with_options" ? 1 : asked;
+    const wanted = model.ofText && signature === model.plain ? 1 : asked;
     const count = sentences.length === 1 ? "1 sentence" : `${sentences.length} sentences`;
     show(element("p", { class: "hint" }, `${count} in ${seconds()} s`), resultList(sentences, wanted));
   } catch (problem) {

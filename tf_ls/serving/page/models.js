@@ -10,42 +10,52 @@ export async function listing() {
 export const available = (model) =>
   model.versions.filter((version) => version.state === "AVAILABLE").map((v) => v.version);
 
-const NEEDED = ["serving_with_options", "default_options", "properties"];
+// What models are for, the best first: what they are given, and the signatures that take it.
+const USES = [
+  { input: "sentences", ofText: true, plain: "translate_with_options",
+    attention: "translate_with_attention" },
+  { input: "prompts", ofText: true, plain: "generate_with_options" },
+  { input: "source", plain: "serving_with_options", attention: "serving_with_attention" },
+  { input: "prompt", plain: "serving_with_options" },
+];
+const NEEDED = ["default_options", "properties"];
 
-/** The names of a model's signatures. */
-async function signaturesOf(path, signal) {
+/** A model's signatures, and what it is for; null if tf_ls has not exported it. */
+async function useOf(path, signal) {
   const { metadata } = await json(`${path}/metadata`, { signal });
-  return Object.keys(metadata.signature_def.signature_def);
+  const signatures = metadata.signature_def.signature_def;
+  const use = USES.find(({ plain, input }) => signatures[plain]?.inputs[input]);
+  const found = use && NEEDED.every((needed) => needed in signatures);
+  return { signatures, use: found ? use : null };
 }
 
-/** Whether the page can use a model: tf_ls has exported it. */
+/** Whether the page can use a model. */
 export async function isOurs(name) {
-  const signatures = await signaturesOf(modelPath(name));
-  return NEEDED.every((needed) => signatures.includes(needed));
+  return (await useOf(modelPath(name))).use !== null;
 }
 
 /**
  * What of a model the page uses.
  *
- * @return {Promise<?Object>} path; ofText: text rather than ids; withAttention, plain: names of
- *   signatures, the first null if there is none; defaults: of its options; properties. null if
- *   tf_ls has not exported the model.
+ * @return {Promise<?Object>} path; input: what it is given; ofText: text rather than ids;
+ *   continues: prompts, rather than translating; withAttention, plain: names of signatures, the
+ *   first null if there is none; defaults: of its options; properties. null if tf_ls has not
+ *   exported the model.
  */
 export async function describe(name, version, signal) {
   const path = modelPath(name, version);
-  const signatures = await signaturesOf(path, signal);
-  const has = (signature) => signatures.includes(signature);
-  if (!NEEDED.every(has)) return null;
+  const { signatures, use } = await useOf(path, signal);
+  if (use === null) return null;
   const [defaults, properties] = await Promise.all(
-    ["default_options", "properties"].map((signature) => patiently(path, signature, signal)),
+    NEEDED.map((signature) => patiently(path, signature, signal)),
   );
-  const ofText = has("translate_with_options");
-  const attention = ofText ? "translate_with_attention" : "serving_with_attention";
   return {
     path,
-    ofText,
-    plain: ofText ? "translate_with_options" : "serving_with_options",
-    withAttention: has(attention) ? attention : null,
+    input: use.input,
+    ofText: use.ofText ?? false,
+    continues: use.input.startsWith("prompt"),
+    plain: use.plain,
+    withAttention: use.attention in signatures ? use.attention : null,
     defaults,
     properties,
   };

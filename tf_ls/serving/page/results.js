@@ -29,8 +29,8 @@ export function sentencesOf(model, given, outputs) {
 
 const widthOf = (attention) => attention?.[0]?.[0]?.[0]?.length ?? 0;
 
-function textsOf({ translations, scores, target_pieces: pieces, attention }, b) {
-  if (!attention) return [{ text: translations[b], score: scores[b] }];
+function textsOf({ translations, continuations, scores, target_pieces: pieces, attention }, b) {
+  if (!attention) return [{ text: (translations ?? continuations)[b], score: scores[b] }];
   return translations[b].map((text, n) => {
     const target = pieces[b][n].filter((piece) => piece !== "");
     if (target.length === 0 && scores[b][n] === MISSING) return null;
