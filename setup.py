@@ -120,7 +120,7 @@ class BinaryDistribution(Distribution):
 
 def requirements() -> tuple[list[str], dict[str, list[str]]]:
     """Dependencies and extras; TensorFlow's minor version is the one that is built against."""
-    required = ["absl-py", "numpy", "packaging", "tqdm"]
+    required = ["absl-py", "h5py", "numpy", "packaging", "tqdm"]
     neurst = ["neurst==0.1.2", "scipy", "tensorboard"]
     serving = ["aiohttp>=3.9", "grpcio>=1.49", "prometheus_client"]
     extras = {"neurst": neurst, "serving": serving}

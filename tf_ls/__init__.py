@@ -9,6 +9,7 @@ and its parts when they are first used:
     tf_ls.optimizers   Keras optimizers
     tf_ls.ops          the operations they are made of
     tf_ls.export       models that leave the trainer, as SavedModels
+    tf_ls.files        model files, LightSeq's and of its kind
     tf_ls.inference    what runs them
     tf_ls.neurst       what makes NeurST use them
     tf_ls.testing      checks operations, also your own, against references
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 _LAZY_MODULES = (
     "export",
+    "files",
     "inference",
     "layers",
     "models",
@@ -37,6 +39,7 @@ _LAZY_MODULES = (
 __all__ = [
     "__version__",
     "export",
+    "files",
     "inference",
     "layers",
     "models",
