@@ -1,7 +1,7 @@
-"""Lets the tests here import tests/models/small_transformer.py, and what lies in tests."""
+"""Lets the tests here import what lies in tests, tests/models and tests/files."""
 
 import sys
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(TESTS / "models"), str(TESTS)]
+sys.path[:0] = [str(TESTS / "models"), str(TESTS / "files"), str(TESTS)]

@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     import tensorflow as tf
 
+MODEL_FILES = (".pb", ".hdf5")
 SIGNATURES = ("properties", "default_options", "serving_with_options")
 
 
@@ -51,15 +52,15 @@ class Transformer:
 
         Args:
             path: the folder of a SavedModel of `tf_ls.export.save`, or of a model that NeurST has
-                trained.
+                trained; or a Transformer's model file, .pb or .hdf5 (`tf_ls.files`).
             max_batch_size: how many sentences to compute at a time, at most.
             options: by name, in front of the model's own.
-            precision: of NeurST's model, as for `tf_ls.export.save`; float32 unless given. A
+            precision: of what is no SavedModel, as for `tf_ls.export.save`; float32 unless given. A
                 SavedModel has its own.
 
         Raises:
-            ValueError: the folder has no such model (`UnfitModel`, if it is not NeurST's); an
-                option is unknown or out of its range.
+            ValueError: the folder has no such model (`UnfitModel`, if it is not NeurST's), the file
+                is damaged (`InvalidModelFile`); an option is unknown or out of its range.
         """
         if max_batch_size < 1:
             raise ValueError(f"max_batch_size must be at least 1, got {max_batch_size}")
@@ -130,6 +131,8 @@ class Transformer:
 
 def _load(path: Path, precision: Optional[str]) -> Mapping[str, Any]:
     """The functions by the names of their signatures."""
+    if path.suffix in MODEL_FILES and not path.is_dir():
+        return _load_file(path, precision)
     if (path / "model_configs.yml").is_file():
         from tf_ls.neurst import model_folder  # before TensorFlow
 
@@ -155,6 +158,19 @@ def _load(path: Path, precision: Optional[str]) -> Mapping[str, Any]:
     if "source" not in model.signatures["serving_with_options"].structured_input_signature[1]:
         raise UnfitModel(f"{path} has no encoder: it continues prompts, and does not translate")
     return _Signatures(model)
+
+
+def _load_file(path: Path, precision: Optional[str]) -> Mapping[str, Any]:
+    from tf_ls import files
+    from tf_ls.export import model_file
+    from tf_ls.export.generation_module import GenerationModule
+
+    try:
+        described = model_file.describe(files.read(path, "transformer"))
+    except files.InvalidModelFile as error:
+        named = str(error).startswith(f"{path}: ")
+        raise files.InvalidModelFile(str(error) if named else f"{path}: {error}") from error
+    return GenerationModule(described, precision or "float32").signatures()
 
 
 class _Signatures(dict):
