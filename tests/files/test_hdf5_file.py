@@ -31,10 +31,8 @@ def test_names_and_types_are_lightseqs(tmp_path, family):
     model = small_model(family, own=False)
     files.write(model, tmp_path / "tf_ls.hdf5")
     write_hdf5_as_lightseq(tmp_path / "lightseq.hdf5", model)
-    with (
-        h5py.File(tmp_path / "tf_ls.hdf5") as mine,
-        h5py.File(tmp_path / "lightseq.hdf5") as theirs,
-    ):
+    mine, theirs = (h5py.File(tmp_path / f"{name}.hdf5") for name in ("tf_ls", "lightseq"))
+    with mine, theirs:
         datasets = {}
         theirs.visititems(lambda name, item: datasets.update({name: item}))
         visited = []
@@ -116,6 +114,13 @@ def test_numbers_that_are_not_in_the_file(path, tmp_path):
     refused(path, f"{KERNEL}: expected 24 numbers, but the file does not have them")
     changed(path, KERNEL, shape=(2**40, 4), dtype=np.float32)
     refused(path, f"{KERNEL}: expected 4398046511104 numbers, but the file does not have them")
+    changed(path, KERNEL)
+    with h5py.File(path, "r+") as file:
+        file.create_dataset(f"{KERNEL}_int8", (2**62 + 6, 4), np.int8)  # 24, modulo 2**64
+    refused(path, f"{KERNEL}: expected 18446744073709551640 numbers, but the file does not")
+    changed(path, f"{KERNEL}_int8")
+    with h5py.File(path, "r+") as file:
+        file.create_dataset(KERNEL, (24,), np.float32)
     elsewhere = tmp_path / "secret"
     elsewhere.write_bytes(bytes(96))
     changed(path, KERNEL, shape=(24,), dtype=np.float32, external=[(str(elsewhere), 0, 96)])

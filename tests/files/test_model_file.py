@@ -3,7 +3,6 @@
 import logging
 import subprocess
 import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -54,6 +53,17 @@ def test_what_was_read_is_written_unchanged(tmp_path, ending, precision):
             np.testing.assert_array_equal(again.stored(name), model.stored(name))
             if stored.scales:
                 np.testing.assert_array_equal(again.scales(name), model.scales(name))
+
+
+@both
+def test_a_file_may_be_replaced_while_it_is_read(tmp_path, ending):
+    model = small_model("transformer")
+    path = written(model, tmp_path, ending)
+    read = files.read(path, "transformer")
+    for _ in range(2):  # of itself, and then of what the first time has replaced
+        files.write(read, path, "float16")
+    assert_same(read, model)
+    assert_same(files.read(path, "transformer"), model)
 
 
 @pytest.mark.parametrize(
@@ -261,16 +271,20 @@ def test_sizes_are_known_before_a_file_is_written(tmp_path, precision):
 
 
 MEASURE = """
-import resource, sys
+import pathlib, sys
 import numpy as np, h5py
 from tf_ls import files
+
+def peak():  # not getrusage's, which begins with what the process had before it was this program
+    return int(pathlib.Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+
 files.read(sys.argv[2], "transformer")  # what libraries take
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 model = files.read(sys.argv[1], "transformer")
 shapes = model.shapes()
 arrays = [model.float32(name, shapes) for name in shapes]
 total = sum(float(array.ravel()[::1024].sum()) for array in arrays)
-print(1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before))
+print(1024 * (peak() - before))
 """
 
 
@@ -286,10 +300,10 @@ def test_reading_takes_no_more_memory_than_the_file(tmp_path, ending):
     model.put("trg_embedding/shared_bias", np.zeros(words))
     large = files.write(model, tmp_path / f"large{ending}")
     result = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(MEASURE), large, small],
+        [sys.executable, "-c", MEASURE, large, small],
         check=True,
         capture_output=True,
         text=True,
     )
     assert large.stat().st_size > 7e7
-    assert int(result.stdout) <= 1.2 * large.stat().st_size
+    assert 0.9 <= int(result.stdout) / large.stat().st_size <= 1.2

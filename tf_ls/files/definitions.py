@@ -21,6 +21,9 @@ FLOAT16, BFLOAT16, INT8, INT8_SCALES = (1000 * i for i in (1, 2, 3, 4))
 
 FIRST_OWN_NUMBER = 32
 
+# Bytes that a setting may have.
+LONGEST_STRING = 64
+
 COLUMNS, ROWS = "columns", "rows"
 
 

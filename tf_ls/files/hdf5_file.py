@@ -7,6 +7,7 @@ FIELD_bfloat16 (uint16, the upper half of float32's bits), FIELD_int8 and FIELD_
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,20 @@ import numpy as np
 
 from tf_ls.files import precision
 from tf_ls.files.conversion import converted, precision_of
-from tf_ls.files.definitions import FIRST_OWN_NUMBER, SETTINGS, Family, Part, Setting, family_of
+from tf_ls.files.definitions import (
+    FIRST_OWN_NUMBER,
+    LONGEST_STRING,
+    SETTINGS,
+    Family,
+    Part,
+    Setting,
+    family_of,
+)
 from tf_ls.files.file_map import map_file, replace_file
 from tf_ls.files.model import InvalidModelFile, Model, Numbers
 
 _SUFFIXES = {"bfloat16": "_bfloat16", "int8": "_int8"}
 _SCALES = "_int8_scales"
-_LONGEST_STRING = 64
 
 # What h5py raises for files that are not as the library expects.
 _ERRORS = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
@@ -121,17 +129,18 @@ class _Reader:
         if dtype not in expected:
             names = " or ".join(str(d) for d in expected)
             raise InvalidModelFile(f"{name}: expected numbers of {names}, got {dtype}")
-        if not dataset.size:
+        count = _count(dataset)
+        if not count:
             return Numbers(expected[dtype], [])
-        length = dataset.size * dtype.itemsize
+        length = count * dtype.itemsize
         if dataset.is_virtual or dataset.external or dataset.chunks is not None:
             raise InvalidModelFile(f"{name}: its numbers are not in one piece in the file")
         offset, stored = dataset.id.get_offset(), dataset.id.get_storage_size()
         if offset is None or stored != length or offset + length > len(self._data):
             raise InvalidModelFile(
-                f"{name}: expected {dataset.size} numbers, but the file does not have them"
+                f"{name}: expected {count} numbers, but the file does not have them"
             )
-        numbers = np.ndarray(dataset.size, dtype, self._data, offset)
+        numbers = np.ndarray(count, dtype, self._data, offset)
         return Numbers(expected[dtype], [numbers])
 
     def _group(self, parent: h5py.Group, name: str) -> Optional[h5py.Group]:
@@ -152,6 +161,11 @@ class _Reader:
         return member
 
 
+def _count(dataset: h5py.Dataset) -> int:
+    """How many numbers a dataset says it has; `size` of h5py is of 64 bits and overflows."""
+    return 0 if dataset.shape is None else math.prod(dataset.shape)
+
+
 def _value(dataset: h5py.Dataset, name: str, setting: Setting) -> Any:
     """A setting."""
     if dataset.external or dataset.is_virtual:
@@ -159,9 +173,9 @@ def _value(dataset: h5py.Dataset, name: str, setting: Setting) -> Any:
     if setting.kind == "string":
         return _string(dataset, name)
     kinds = {"float": "fiu", "int32": "iu", "bool": "biu"}[setting.kind]
-    if dataset.size != 1 or dataset.dtype.kind not in kinds:
+    if _count(dataset) != 1 or dataset.dtype.kind not in kinds:
         raise InvalidModelFile(
-            f"{name}: expected one {setting.kind}, got {dataset.size} of {dataset.dtype}"
+            f"{name}: expected one {setting.kind}, got {_count(dataset)} of {dataset.dtype}"
         )
     value = np.asarray(dataset[()]).reshape(()).item()
     return {"float": float, "int32": int, "bool": bool}[setting.kind](value)
@@ -169,12 +183,13 @@ def _value(dataset: h5py.Dataset, name: str, setting: Setting) -> Any:
 
 def _string(dataset: h5py.Dataset, name: str) -> str:
     """Text: the codes of its characters, as LightSeq has it."""
-    if dataset.dtype.kind not in "iu" or dataset.size > _LONGEST_STRING:
+    count = _count(dataset)
+    if dataset.dtype.kind not in "iu" or count > LONGEST_STRING:
         raise InvalidModelFile(
-            f"{name}: expected at most {_LONGEST_STRING} codes of characters, got {dataset.size} of"
+            f"{name}: expected at most {LONGEST_STRING} codes of characters, got {count} of"
             f" {dataset.dtype}"
         )
-    codes = np.asarray(dataset[()]).ravel().tolist() if dataset.size else []
+    codes = np.asarray(dataset[()]).ravel().tolist() if count else []
     if not all(0 < code < 128 for code in codes):
         raise InvalidModelFile(f"{name}: {codes} are no codes of ASCII")
     return bytes(codes).decode()

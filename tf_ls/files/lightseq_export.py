@@ -125,6 +125,7 @@ def export_ls_config(
         "is_post_ln": is_post_ln,
         "no_scale_embedding": no_scale_embedding,
         "use_gelu": use_gelu,
+        "multilg_type": 0,
         "epsilon": epsilon,
     }
     counts = {"encoder_stack": n_encoder_stack, "decoder_stack": n_decoder_stack}

@@ -23,6 +23,7 @@ from tf_ls.files.definitions import (
     FLOAT16,
     INT8,
     INT8_SCALES,
+    LONGEST_STRING,
     SETTINGS,
     Family,
     Part,
@@ -36,9 +37,8 @@ from tf_ls.files.model import InvalidModelFile, Model, Numbers, as_matrix
 LARGEST_FILE = 2**31 - 1
 
 # So that a small file of countless empty fields costs no more than its size suggests.
-_MOST_ENTRIES = 1_000_000
+_MOST_ENTRIES = 100_000
 _MOST_PIECES = 1024
-_LONGEST_STRING = 64
 
 _PRECISIONS = {FLOAT16: "float16", BFLOAT16: "bfloat16", INT8: "int8"}
 _OFFSETS = {stored_as: offset for offset, stored_as in _PRECISIONS.items()}
@@ -116,7 +116,7 @@ class _Reader:
             return struct.unpack("<f", data)[0]
         if setting.kind == "string":
             self._expect(entry, wire.BYTES, name)
-            if len(data) > _LONGEST_STRING:
+            if len(data) > LONGEST_STRING:
                 raise InvalidModelFile(f"{name}: {len(data)} bytes are too long a string")
             try:
                 return bytes(data).decode()
