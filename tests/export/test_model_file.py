@@ -114,6 +114,17 @@ def test_int8_files_are_near(tmp_path, model):
     np.testing.assert_allclose(near.scores, exact.scores, rtol=5e-2)
 
 
+@pytest.mark.parametrize("stored_as", ["float32", "int8"])
+def test_a_file_may_compute_in_int8(tmp_path, model, stored_as):
+    options = {**OPTIONS, "eos": EOS}
+    export.save(model, tmp_path / "direct", precision="int8", options=options, start=START)
+    direct = lsi.Transformer(tmp_path / "direct", 8).infer(SENTENCES)
+    path = written(model, tmp_path, precision=stored_as)
+    tokens, scores = lsi.Transformer(path, 8, precision="int8").infer(SENTENCES)
+    np.testing.assert_array_equal(tokens, direct.tokens)
+    np.testing.assert_allclose(scores, direct.scores, rtol=1e-4)
+
+
 def test_sentences_longer_than_the_positions(tmp_path, model):
     transformer = lsi.Transformer(written(model, tmp_path), 8)
     with pytest.raises(tf.errors.InvalidArgumentError, match="30"):

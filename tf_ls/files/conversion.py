@@ -45,7 +45,7 @@ def converted(model: Model, name: str, wanted: str, shapes: Shapes) -> Numbers:
     floats = model.float32(name, shapes)
     if wanted == "int8":
         scales = model.field(name).scales
-        numbers, steps = precision.quantize(floats.reshape(as_matrix(floats.shape)), scales)
+        numbers, steps = precision.quantized(floats.reshape(as_matrix(floats.shape)), scales)
         return Numbers("int8", [numbers.ravel()], [steps])
     try:
         return Numbers(wanted, [precision.from_float32(floats, wanted).ravel()])

@@ -1,7 +1,7 @@
 """Numbers as files have them, and float32.
 
-float16 and bfloat16 are rounded to the nearest, ties to even; int8 is symmetric, its scale the
-largest magnitude of a row or column divided by 127. bfloat16 is held as the upper half of float32's
+float16 and bfloat16 are rounded to the nearest, ties to even; int8 is as exported models have it
+(`tf_ls.export.quantization`). bfloat16 is held as the upper half of float32's
 bits, uint16: NumPy has no such type.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from tf_ls.files.definitions import COLUMNS
+from tf_ls.export.quantization import quantize
+from tf_ls.files.definitions import COLUMNS, ROWS
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
@@ -32,7 +33,6 @@ _EXPONENTS = {
 
 # Numbers that are looked at at a time: they stay in a cache, and so does what is made of them.
 _BLOCK = 1 << 15
-_MOST = 127
 
 
 def are_finite(numbers: np.ndarray, precision: str) -> bool:
@@ -76,15 +76,13 @@ def from_float32(numbers: np.ndarray, precision: str) -> np.ndarray:
     return stored
 
 
-def quantize(matrix: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
+def quantized(matrix: np.ndarray, scales: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns a matrix [rows, columns] as int8, and float32 scales, one for each row or column."""
-    axis = 0 if scales == COLUMNS else 1
-    largest = np.abs(matrix).max(axis=axis, keepdims=True)
-    steps = np.maximum(largest / np.float32(_MOST), np.finfo(np.float32).tiny)
-    return np.rint(matrix / steps).astype(np.int8), steps.ravel()
+    numbers, steps, _ = quantize(matrix, outputs_are_rows=scales == ROWS)
+    return numbers, steps
 
 
 def dequantize(numbers: np.ndarray, steps: np.ndarray, scales: str) -> np.ndarray:
-    """Undoes `quantize`, but for what rounding took; float32 [rows, columns]."""
-    with np.errstate(over="ignore"):  # of scales that `quantize` does not make
+    """Undoes `quantized`, but for what rounding took; float32 [rows, columns]."""
+    with np.errstate(over="ignore"):  # of scales that `quantized` does not make
         return numbers * (steps[None, :] if scales == COLUMNS else steps[:, None])
