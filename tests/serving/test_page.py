@@ -254,9 +254,9 @@ def test_models_that_continue_prompts(browser, tmp_path):
             assert text.split() == [str(token) for token in tokens[:length]]
 
         choose(page, "text")
-        translate(page, "The host's half", Longest=12)
+        translate(page, "The host's half", Longest=24)
         [[(text, score)]] = shown(page)
-        inputs = {"prompts": ["The host's half"], "max_length": 12}
+        inputs = {"prompts": ["The host's half"], "max_length": 24}
         content = {"signature_name": "generate_with_options", "inputs": inputs}
         outputs = server.predict("text", content)[1]["outputs"]
         assert text == (outputs["continuations"][0] or "(empty)")
