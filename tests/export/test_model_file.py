@@ -83,6 +83,13 @@ def test_settings_are_options(tmp_path, model, settings, options):
     assert_generates(written(model, tmp_path, **settings), model, **options)
 
 
+def test_options_that_lightseq_has_no_settings_for(tmp_path, model):
+    file = exported(files.state_dict(model))
+    file.settings["search_options"] = '{"length_penalty": "exponent", "forbidden_tokens": [3]}'
+    path = files.write(file, tmp_path / "model.pb")
+    assert_generates(path, model, length_penalty="exponent", forbidden_tokens=(3,))
+
+
 @pytest.mark.parametrize("no_scale", [False, True])
 def test_the_output_layer_is_without_the_embeddings_factor(model, no_scale):
     file = exported(files.state_dict(model))
@@ -138,6 +145,8 @@ def test_sentences_longer_than_the_positions(tmp_path, model):
         ({"sampling_method": "topk_greedy"}, "model_conf/sampling_method: topk_greedy is not"),
         ({"is_post_ln": True}, "src_embedding/norm_scale: a model with is_post_ln has it behind"),
         ({"beam_size": 65}, "model_conf: beam_size: expected 1 to 64, got 65"),
+        ({"search_options": '{"beams": 3}'}, "model_conf: .* unexpected keyword argument 'beams'"),
+        ({"prefix": "[1]"}, "model_conf/prefix: expected none"),
     ],
     ids=str,
 )

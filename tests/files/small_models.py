@@ -8,7 +8,7 @@ from tf_ls.files import Model
 from tf_ls.files.definitions import FAMILIES, FIRST_OWN_NUMBER
 
 LAYERS = {"encoder_stack": 2, "decoder_stack": 1}
-SIZES = {"H": 4, "I": 6, "V": 5, "P": 3, "T": 2, "G": 2, "L": LAYERS["decoder_stack"]}
+SIZES = {"H": 4, "I": 6, "V": 5, "P": 3, "T": 2, "G": 2, "N": 3, "L": LAYERS["decoder_stack"]}
 
 SETTINGS = {
     "transformer": {
@@ -51,6 +51,22 @@ SETTINGS = {
 }
 OWN_SETTINGS = {"epsilon": 2.0**-17, "activation": "gelu_nonapprox"}
 
+# What tf_ls added after files had been committed.
+LATER = {
+    "transformer": ["src_embedding/embedding_norm", "trg_embedding/embedding_norm"],
+    "bert": ["head/", "mlm_head/"],
+    "gpt": [],
+}
+LATER_SETTINGS = {
+    "transformer": {
+        "is_post_ln": False,
+        "search_options": '{"early_stopping": true, "forbidden_tokens": [0, 3]}',
+        "prefix": "[0, 4]",
+    },
+    "bert": {"task": "token-classification", "labels": '["O", "B-PER", "I-PER"]'},
+    "gpt": {},
+}
+
 
 def numbers(name, shape):
     """Multiples of 1/64 below 1, which every precision but int8 has exactly."""
@@ -60,20 +76,26 @@ def numbers(name, shape):
     return ((hashed - 48.0) / 64).reshape(shape).astype(np.float32)
 
 
-def small_model(family, own=True):
-    """A model with all fields, or with LightSeq's alone."""
+def small_model(family, own=True, later=True):
+    """A model with all fields, with LightSeq's alone, or without what tf_ls added later."""
+    later = own and later
     model = Model(family, SETTINGS[family])
     if own:
         model.settings.update(OWN_SETTINGS)
+    if later:
+        model.settings.update(LATER_SETTINGS[family])
     for part, definition in FAMILIES[family].parts.items():
         if definition.number >= FIRST_OWN_NUMBER and not own:
             continue
         layers = [f"{part}/{i}" for i in range(LAYERS.get(part, 0))]
         for place in layers or [part]:
             for field, description in definition.fields.items():
+                name = f"{place}/{field}"
+                if not later and name.startswith(tuple(LATER[family])):
+                    continue
                 if description.number < FIRST_OWN_NUMBER or own:
                     shape = [s if isinstance(s, int) else SIZES[s] for s in description.shape]
-                    model.put(f"{place}/{field}", numbers(f"{place}/{field}", shape))
+                    model.put(name, numbers(name, shape))
     return model
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from small_models import assert_same, small_model
-from write_committed_files import FOLDER, write_all
+from small_models import assert_same
+from write_committed_files import FOLDER, model_of, write_all
 
 from tf_ls import files
 
@@ -14,9 +14,9 @@ LARGEST_ROUNDING_OF_INT8 = 0.75 / 127 / 2 + 1e-6
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
 def test_the_numbers_that_were_written(path):
-    precision, family, _ = path.name.split(".")
-    model = small_model(family, own=precision != "lightseq")
-    tolerance = LARGEST_ROUNDING_OF_INT8 if precision == "int8" else 0
+    kind, family, _ = path.name.split(".")
+    model = model_of(kind, family)
+    tolerance = LARGEST_ROUNDING_OF_INT8 if kind == "int8" else 0
     assert_same(files.read(path, family), model, tolerance)
 
 
@@ -30,8 +30,7 @@ def test_all_are_there(monkeypatch):
 
 @pytest.mark.parametrize("path", [p for p in PATHS if p.suffix == ".pb"], ids=lambda p: p.name)
 def test_what_is_written_today_is_the_same(path, tmp_path):
-    precision, family, _ = path.name.split(".")
-    model = small_model(family, own=precision != "lightseq")
-    wanted = None if precision == "lightseq" else precision
-    again = files.write(model, tmp_path / "again.pb", wanted)
+    kind, family, _ = path.name.split(".")
+    wanted = kind if kind in files.PRECISIONS else None
+    again = files.write(model_of(kind, family), tmp_path / "again.pb", wanted)
     assert Path(again).read_bytes() == path.read_bytes()

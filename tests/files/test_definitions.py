@@ -48,7 +48,8 @@ def test_settings_are_lightseqs(family):
     assert definition.settings_number == message.number
     kinds = {number: kind for kind, number in TYPES.items()}
     theirs = {f.name: (f.number, kinds[f.type]) for f in message.message_type.fields}
-    mine = {n: tuple(s) for n, s in definition.settings.items() if s.number < FIRST_OWN_NUMBER}
+    settings = definition.settings.items()
+    mine = {n: (s.number, s.kind) for n, s in settings if s.number < FIRST_OWN_NUMBER}
     assert mine == theirs
 
 

@@ -1,5 +1,6 @@
 """What both formats have in common: precisions, checks, sizes, memory."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -225,13 +226,83 @@ def test_layers_that_are_missing(tmp_path):
 
 
 def test_norms_of_pre_norm_layers_are_needed(tmp_path):
-    model = small_model("transformer")
+    model = small_model("transformer", later=False)
     for part in ("src_embedding", "trg_embedding"):
         for name in ("norm_scale", "norm_bias"):
             del model.weights[f"{part}/{name}"]
     assert_same(files.read(written(model, tmp_path, ".pb"), "transformer"), model)
     model.settings["is_post_ln"] = False
     with pytest.raises(files.InvalidModelFile, match="src_embedding/norm_scale is missing"):
+        written(model, tmp_path, ".pb")
+
+
+def test_the_norm_behind_the_embedding_has_one_place(tmp_path):
+    model = small_model("transformer")
+    model.put("src_embedding/embedding_norm_bias", np.zeros(0))
+    with pytest.raises(files.InvalidModelFile, match="src_embedding/embedding_norm_bias is missin"):
+        written(model, tmp_path, ".pb")
+    model = small_model("transformer")
+    model.settings["is_post_ln"] = True
+    with pytest.raises(files.InvalidModelFile, match="embedding_norm_scale: with is_post_ln"):
+        written(model, tmp_path, ".pb")
+
+
+@both
+def test_settings_that_are_json(tmp_path, ending):
+    model = files.read(written(small_model("transformer"), tmp_path, ending), "transformer")
+    assert model.prefix() == [0, 4]
+    assert model.search_options() == {"early_stopping": True, "forbidden_tokens": [0, 3]}
+    assert files.Model("transformer").prefix() == []
+    assert files.Model("transformer").search_options() == {}
+    labels = [f"{i}" * 30 for i in range(3)]
+    model = small_model("bert")
+    model.settings["labels"] = json.dumps(labels)
+    assert files.read(written(model, tmp_path, ending), "bert").labels() == labels
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "message"),
+    [
+        ("bert", {"task": "translation"}, "model_conf/task: expected one of .*'translation'"),
+        ("bert", {"labels": '["a", "b"]'}, "labels: expected as many as the head has .*, 3, got 2"),
+        ("bert", {"labels": '["a", "b", 1]'}, "labels: expected JSON of a list of strings"),
+        ("bert", {"labels": "[" * 60_000}, "labels: expected JSON of a list of strings"),
+        ("bert", {"labels": '["\u00e4"]'}, "labels: expected a string of at most 65536 characters"),
+        ("transformer", {"prefix": "[5]"}, "prefix: expected tokens of the vocabulary of 5, got 5"),
+        ("transformer", {"prefix": "[true]"}, "prefix: expected JSON of a list of integers"),
+        ("transformer", {"search_options": "[]"}, "search_options: expected JSON of an object"),
+        ("transformer", {"search_options": " " * 65_537}, "a string of at most 65536 characters"),
+    ],
+)
+def test_json_that_does_not_fit(tmp_path, family, settings, message):
+    model = small_model(family)
+    model.settings.update(settings)
+    with pytest.raises(files.InvalidModelFile, match=message):
+        written(model, tmp_path, ".pb")
+
+
+@pytest.mark.parametrize(
+    ("task", "part"),
+    [
+        ("text-classification", "pooler"),
+        ("token-classification", "head"),
+        ("fill-mask", "mlm_head"),
+    ],
+)
+def test_a_task_needs_what_computes_it(tmp_path, task, part):
+    model = small_model("bert")
+    model.settings.update(task=task, labels="")
+    written(model, tmp_path, ".pb")
+    for name in [name for name in model.weights if name.startswith(f"{part}/")]:
+        del model.weights[name]
+    with pytest.raises(files.InvalidModelFile, match=f"{part}/kernel is missing, for .* {task}"):
+        written(model, tmp_path, ".pb")
+
+
+def test_the_words_of_a_head_are_the_embeddings(tmp_path):
+    model = small_model("bert")
+    model.put("mlm_head/output_bias", np.zeros(6))
+    with pytest.raises(files.InvalidModelFile, match="output_bias: expected 5 numbers, got 6"):
         written(model, tmp_path, ".pb")
 
 

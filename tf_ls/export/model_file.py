@@ -49,6 +49,11 @@ def refuse_what_is_not_computed(model: Model) -> None:
             "model_conf/multilg_type: expected 0, a model without embeddings of languages, got"
             f" {model.setting('multilg_type')}"
         )
+    if model.prefix():
+        raise InvalidModelFile("model_conf/prefix: expected none, which is all that is generated")
+    for name in ("src_embedding/embedding_norm_scale", "trg_embedding/embedding_norm_scale"):
+        if name in model.shapes():
+            raise InvalidModelFile(f"{name}: the operations have no norm behind the embedding")
     for name in ("src_embedding/norm_scale", "trg_embedding/norm_scale"):
         if model.setting("is_post_ln") and name in model.shapes():
             raise InvalidModelFile(
@@ -71,17 +76,20 @@ def _options(model: Model, positions: int) -> ops.SearchOptions:
         )
     elif model.setting("diverse_lambda"):
         more = {"method": "diverse_beam_search", "diversity": model.setting("diverse_lambda")}
+    options = {
+        "beam_size": model.setting("beam_size"),
+        "length_penalty": "lightseq",
+        "length_penalty_alpha": model.setting("length_penalty"),
+        "max_length": positions,
+        "max_extra_length": model.setting("extra_decode_length"),
+        **more,
+        **model.search_options(),
+    }
+    if isinstance(options.get("forbidden_tokens"), list):
+        options["forbidden_tokens"] = tuple(options["forbidden_tokens"])
     try:
-        return ops.SearchOptions(
-            eos=model.setting("trg_end_id"),
-            beam_size=model.setting("beam_size"),
-            length_penalty="lightseq",
-            length_penalty_alpha=model.setting("length_penalty"),
-            max_length=positions,
-            max_extra_length=model.setting("extra_decode_length"),
-            **more,
-        )
-    except ValueError as error:
+        return ops.SearchOptions(eos=model.setting("trg_end_id"), **options)
+    except (TypeError, ValueError) as error:
         raise InvalidModelFile(f"model_conf: {error}") from error
 
 

@@ -3,8 +3,8 @@
 Names, numbers and shapes are LightSeq's. What tf_ls adds has numbers from 32 on and is optional:
 LightSeq skips it. In HDF5 a field is named by its place: encoder_stack/0/ffn_first_kernel.
 
-Sizes: H hidden, I within the feed-forward network, L decoder layers; of each embedding V words,
-P positions, T token types, G languages.
+Sizes: H hidden, I within the feed-forward network, L decoder layers, N classes; of each embedding V
+words, P positions, T token types, G languages.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ FLOAT16, BFLOAT16, INT8, INT8_SCALES = (1000 * i for i in (1, 2, 3, 4))
 
 FIRST_OWN_NUMBER = 32
 
-# Bytes that a setting may have.
+# Bytes that a setting may have, and one that is JSON.
 LONGEST_STRING = 64
+LONGEST_JSON = 1 << 16
 
 COLUMNS, ROWS = "columns", "rows"
 
@@ -47,6 +48,9 @@ class Part(NamedTuple):
     repeated: bool = False
     optional: bool = False
 
+    sizes_of: str = ""
+    """The embedding whose sizes these fields have (V, P, T, G); none: sizes of its own."""
+
 
 class Setting(NamedTuple):
     """A scalar of the model's configuration."""
@@ -54,6 +58,9 @@ class Setting(NamedTuple):
     number: int
     kind: str
     """int32, float, bool or string."""
+
+    longest: int = LONGEST_STRING
+    """Of a string, in characters of ASCII."""
 
 
 class Family(NamedTuple):
@@ -70,6 +77,9 @@ class Family(NamedTuple):
 
 
 SETTINGS = "model_conf"
+
+# n_encoder_stack and n_decoder_stack, which HDF5 has among the settings, and messages need not.
+LAYER_COUNT = Setting(0, "int32")
 
 
 def _vector(number: int, *shape: Union[str, int], optional: bool = False) -> Field:
@@ -134,7 +144,13 @@ _EMBEDDING = {
 
 _LANGUAGES = {"lang_emb": _table(8, "G", "H", optional=True)}
 
-SOURCE_EMBEDDING = {**_EMBEDDING, **_LANGUAGES}
+# Pre-norm models that have a norm behind the embedding, too (mBART); for post-norm models see NORM.
+EMBEDDING_NORM = {
+    "embedding_norm_scale": _vector(FIRST_OWN_NUMBER, "H", optional=True),
+    "embedding_norm_bias": _vector(FIRST_OWN_NUMBER + 1, "H", optional=True),
+}
+
+SOURCE_EMBEDDING = {**_EMBEDDING, **_LANGUAGES, **EMBEDDING_NORM}
 
 TARGET_EMBEDDING = {
     **_EMBEDDING,
@@ -143,6 +159,7 @@ TARGET_EMBEDDING = {
     "encode_output_project_bias_kv": _vector(6, "L", 2, "H"),
     "shared_bias": _vector(7, "V"),
     **_LANGUAGES,
+    **EMBEDDING_NORM,
 }
 
 BERT_EMBEDDING = {
@@ -151,6 +168,20 @@ BERT_EMBEDDING = {
 }
 
 POOLER = {"kernel": _matrix(1, "H", "H"), "bias": _vector(2)}
+
+# Logits of classes, of the pooled output or of every position: see the setting `task`.
+HEAD = {"kernel": _matrix(1, "H", "N"), "bias": _vector(2, "N")}
+
+# Logits of words: dense, activation, norm, and a product with the table of words.
+MLM_HEAD = {
+    "kernel": _matrix(1, "H", "H"),
+    "bias": _vector(2),
+    "norm_scale": _vector(3),
+    "norm_bias": _vector(4),
+    "output_bias": _vector(5, "V"),
+}
+
+TASKS = ("", "text-classification", "token-classification", "fill-mask")
 
 # What LightSeq takes for granted, as tf_ls's models have it.
 _OWN_SETTINGS = {
@@ -184,6 +215,8 @@ TRANSFORMER = Family(
         "use_gelu": Setting(14, "bool"),
         "multilg_type": Setting(15, "int32"),
         **_OWN_SETTINGS,
+        "search_options": Setting(FIRST_OWN_NUMBER + 2, "string", LONGEST_JSON),
+        "prefix": Setting(FIRST_OWN_NUMBER + 3, "string", LONGEST_JSON),
     },
 )
 
@@ -193,6 +226,8 @@ BERT = Family(
         "src_embedding": Part(1, BERT_EMBEDDING),
         "encoder_stack": Part(2, ENCODER_LAYER, repeated=True),
         "pooler": Part(FIRST_OWN_NUMBER, POOLER, optional=True),
+        "head": Part(FIRST_OWN_NUMBER + 1, HEAD, optional=True),
+        "mlm_head": Part(FIRST_OWN_NUMBER + 2, MLM_HEAD, optional=True, sizes_of="src_embedding"),
     },
     3,
     {
@@ -202,6 +237,8 @@ BERT = Family(
         "use_gelu": Setting(4, "bool"),
         "multilg_type": Setting(5, "int32"),
         **_OWN_SETTINGS,
+        "task": Setting(FIRST_OWN_NUMBER + 2, "string"),
+        "labels": Setting(FIRST_OWN_NUMBER + 3, "string", LONGEST_JSON),
     },
 )
 

@@ -20,7 +20,7 @@ from tf_ls.files import precision
 from tf_ls.files.conversion import converted, precision_of
 from tf_ls.files.definitions import (
     FIRST_OWN_NUMBER,
-    LONGEST_STRING,
+    LAYER_COUNT,
     SETTINGS,
     Family,
     Part,
@@ -88,7 +88,7 @@ class _Reader:
         dataset = self._dataset(settings, counted)
         if dataset is None:
             raise InvalidModelFile(f"{SETTINGS}/{counted} is missing")
-        layers = _value(dataset, f"{SETTINGS}/{counted}", Setting(0, "int32"))
+        layers = _value(dataset, f"{SETTINGS}/{counted}", LAYER_COUNT)
         if layers != len(stack):
             raise InvalidModelFile(
                 f"{SETTINGS}/{counted}: says {layers} layers, but {name} has {len(stack)}"
@@ -171,7 +171,7 @@ def _value(dataset: h5py.Dataset, name: str, setting: Setting) -> Any:
     if dataset.external or dataset.is_virtual:
         raise InvalidModelFile(f"{name}: is in another file")
     if setting.kind == "string":
-        return _string(dataset, name)
+        return _string(dataset, name, setting.longest)
     kinds = {"float": "fiu", "int32": "iu", "bool": "biu"}[setting.kind]
     if _count(dataset) != 1 or dataset.dtype.kind not in kinds:
         raise InvalidModelFile(
@@ -181,12 +181,12 @@ def _value(dataset: h5py.Dataset, name: str, setting: Setting) -> Any:
     return {"float": float, "int32": int, "bool": bool}[setting.kind](value)
 
 
-def _string(dataset: h5py.Dataset, name: str) -> str:
+def _string(dataset: h5py.Dataset, name: str, longest: int) -> str:
     """Text: the codes of its characters, as LightSeq has it."""
     count = _count(dataset)
-    if dataset.dtype.kind not in "iu" or count > LONGEST_STRING:
+    if dataset.dtype.kind not in "iu" or count > longest:
         raise InvalidModelFile(
-            f"{name}: expected at most {LONGEST_STRING} codes of characters, got {count} of"
+            f"{name}: expected at most {longest} codes of characters, got {count} of"
             f" {dataset.dtype}"
         )
     codes = np.asarray(dataset[()]).ravel().tolist() if count else []

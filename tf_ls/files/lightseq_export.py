@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from tf_ls.files import hdf5_file
-from tf_ls.files.definitions import DECODER_LAYER, ENCODER_LAYER, TRANSFORMER
+from tf_ls.files.definitions import DECODER_LAYER, ENCODER_LAYER, LAYER_COUNT, TRANSFORMER
 from tf_ls.files.model import InvalidModelFile, Model, Numbers, check_setting
 
 StateDict = Mapping[str, np.ndarray]
@@ -130,9 +130,9 @@ def export_ls_config(
     }
     counts = {"encoder_stack": n_encoder_stack, "decoder_stack": n_decoder_stack}
     for name, value in settings.items():
-        check_setting(name, TRANSFORMER.settings[name].kind, value)
+        check_setting(name, TRANSFORMER.settings[name], value)
     for stack, count in counts.items():
-        check_setting(f"n_{stack}", "int32", count)
+        check_setting(f"n_{stack}", LAYER_COUNT, count)
     _check_file(file, save_pb)
     for name, value in settings.items():
         if isinstance(file, Model):

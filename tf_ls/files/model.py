@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -14,12 +15,15 @@ from tf_ls.files.definitions import (
     SAMPLING_METHODS,
     SETTINGS,
     SIZES_OF_A_PART,
+    TASKS,
     Family,
     Field,
+    Setting,
     family_of,
 )
 
-ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox")
+# gelu is its form by tanh, gelu_nonapprox that by erf.
+ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox", "silu")
 _DEFAULT_EPSILON = 1e-6
 _INT32 = 2**31
 _LARGEST_FLOAT = float(np.finfo(np.float32).max)
@@ -117,6 +121,44 @@ class Model:
             return SAMPLING_METHODS[self.family.name][0]
         return value
 
+    def labels(self) -> list[str]:
+        """Returns the names of the classes of `head`; empty if it has none.
+
+        Raises:
+            InvalidModelFile: the setting is no JSON of a list of strings.
+        """
+        return self._json("labels", "a list of strings", lambda x: _is_list_of(str, x)) or []
+
+    def prefix(self) -> list[int]:
+        """Returns the tokens with which hypotheses begin, behind the start token.
+
+        Raises:
+            InvalidModelFile: the setting is no JSON of a list of integers.
+        """
+        return self._json("prefix", "a list of integers", lambda x: _is_list_of(int, x)) or []
+
+    def search_options(self) -> dict[str, Any]:
+        """Returns options of `tf_ls.ops.SearchOptions` that LightSeq's settings do not have.
+
+        They go in front of the settings. Their names and values are not checked here.
+
+        Raises:
+            InvalidModelFile: the setting is no JSON of an object.
+        """
+        return self._json("search_options", "an object", lambda x: isinstance(x, dict)) or {}
+
+    def _json(self, name: str, expected: str, fits: Callable[[Any], bool]) -> Any:
+        text = self.setting(name)
+        if not text:
+            return None
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            _bad_setting(name, f"JSON of {expected}", text)
+        if not fits(value):
+            _bad_setting(name, f"JSON of {expected}", text)
+        return value
+
     def layers(self, stack: str) -> int:
         """Returns how many layers a stack has."""
         indices = {name.split("/")[1] for name in self.weights if name.startswith(f"{stack}/")}
@@ -137,7 +179,9 @@ class Model:
                 if field.optional:
                     continue
                 raise InvalidModelFile(f"{name} is missing")
-            shapes[name] = _shape(name, field, numbers.count, sizes)
+            part = name.split("/")[0]
+            sized_as = self.family.parts[part].sizes_of or part
+            shapes[name] = _shape(name, field, numbers.count, sizes, sized_as)
             self._check_scales(name, field, numbers, shapes[name])
         for name in self.weights:
             if self.weights[name].count and name not in shapes:
@@ -160,6 +204,10 @@ class Model:
             )
         self._check_norms(shapes)
         self._check_ids(shapes)
+        if self.family.name == "transformer":
+            self._check_search(shapes)
+        if self.family.name == "bert":
+            self._check_task(shapes)
 
     def stored(self, name: str) -> np.ndarray:
         """Returns the numbers of a field as they are stored, [n]: of one piece, a view.
@@ -241,7 +289,7 @@ class Model:
             definition = self.family.settings.get(name)
             if definition is None:
                 raise InvalidModelFile(f"{self.family.name} has no setting {SETTINGS}/{name}")
-            check_setting(name, definition.kind, value)
+            check_setting(name, definition, value)
         if not 0 < self.setting("epsilon") < 1:
             _bad_setting("epsilon", "a number between 0 and 1", self.setting("epsilon"))
         if self.setting("activation") not in ACTIVATIONS:
@@ -260,6 +308,15 @@ class Model:
                     missing = "norm_bias" if there[0] else "norm_scale"
                     raise InvalidModelFile(f"{part}/{missing} is missing")
 
+                own = f"{part}/embedding_norm"
+                there = [f"{own}_scale" in shapes, f"{own}_bias" in shapes]
+                if there[0] != there[1]:
+                    raise InvalidModelFile(f"{own}_{'bias' if there[0] else 'scale'} is missing")
+                if post_norm and there[0]:
+                    raise InvalidModelFile(
+                        f"{own}_scale: with is_post_ln, the norm behind the embedding is norm_scale"
+                    )
+
     def _check_ids(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         words = {"eos": shapes["src_embedding/token_embedding"][0]}
         if "trg_embedding/token_embedding" in shapes:
@@ -271,11 +328,37 @@ class Model:
                 if not 0 <= token < vocabulary:
                     _bad_setting(name, f"a token of the vocabulary of {vocabulary}", token)
 
+    def _check_search(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        vocabulary = shapes["trg_embedding/token_embedding"][1]
+        for token in self.prefix():
+            if not 0 <= token < vocabulary:
+                _bad_setting("prefix", f"tokens of the vocabulary of {vocabulary}", token)
+        self.search_options()
 
-def check_setting(name: str, kind: str, value: Any) -> None:
+    def _check_task(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """A task has what computes it, and each class a label, or none has."""
+        task, labels = self.setting("task"), self.labels()
+        if task not in TASKS:
+            _bad_setting("task", f"one of {TASKS}", task)
+        needed = {
+            "text-classification": ("head", "pooler"),
+            "token-classification": ("head",),
+            "fill-mask": ("mlm_head",),
+        }
+        for part in needed.get(task, ()):
+            if f"{part}/kernel" not in shapes:
+                raise InvalidModelFile(f"{part}/kernel is missing, for {SETTINGS}/task {task}")
+        classes = shapes.get("head/bias", (0,))[0]
+        if labels and len(labels) != classes:
+            _bad_setting("labels", f"as many as the head has classes, {classes}", len(labels))
+
+
+def check_setting(name: str, setting: Setting, value: Any) -> None:
     """Raises InvalidModelFile if a setting is not of its kind."""
+    kind = setting.kind
     if kind == "string":
-        fits, expected = isinstance(value, str), "a string"
+        expected = f"a string of at most {setting.longest} characters of ASCII"
+        fits = isinstance(value, str) and value.isascii() and len(value) <= setting.longest
     elif kind == "bool":
         fits, expected = isinstance(value, (bool, np.bool_)), "True or False"
     elif isinstance(value, (bool, np.bool_)):
@@ -290,6 +373,10 @@ def check_setting(name: str, kind: str, value: Any) -> None:
         _bad_setting(name, expected, value)
 
 
+def _is_list_of(kind: type, value: Any) -> bool:
+    return isinstance(value, list) and all(type(element) is kind for element in value)
+
+
 def as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     """Returns rows and columns of a field that may be in int8: see `Field.scales`."""
     return shape[0], math.prod(shape[1:])
@@ -300,10 +387,12 @@ def _bad_setting(name: str, expected: str, value: Any) -> None:
 
 
 def _shape(
-    name: str, field: Field, count: int, sizes: dict[tuple[str, str], int]
+    name: str, field: Field, count: int, sizes: dict[tuple[str, str], int], part: str
 ) -> tuple[int, ...]:
-    """The shape of a field of so many numbers; its one unknown size, if any, is known then."""
-    part = name.split("/")[0]
+    """The shape of a field of so many numbers; its one unknown size, if any, is known then.
+
+    Those of an embedding are the part's.
+    """
 
     def key(symbol: str) -> tuple[str, str]:
         return (part if symbol in SIZES_OF_A_PART else "", symbol)

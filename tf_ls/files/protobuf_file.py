@@ -23,7 +23,6 @@ from tf_ls.files.definitions import (
     FLOAT16,
     INT8,
     INT8_SCALES,
-    LONGEST_STRING,
     SETTINGS,
     Family,
     Part,
@@ -116,7 +115,7 @@ class _Reader:
             return struct.unpack("<f", data)[0]
         if setting.kind == "string":
             self._expect(entry, wire.BYTES, name)
-            if len(data) > LONGEST_STRING:
+            if len(data) > setting.longest:
                 raise InvalidModelFile(f"{name}: {len(data)} bytes are too long a string")
             try:
                 return bytes(data).decode()
