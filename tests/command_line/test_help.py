@@ -7,7 +7,8 @@ import pytest
 
 
 @pytest.mark.parametrize(
-    ("command", "flag"), [("translate", "--restart"), ("serve", "--batch-tokens")]
+    ("command", "flag"),
+    [("convert", "--family"), ("translate", "--restart"), ("serve", "--batch-tokens")],
 )
 def test_help_needs_no_tensorflow(command, flag):
     code = (

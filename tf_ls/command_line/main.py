@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from typing import Optional
 
 import tf_ls
-from tf_ls.command_line import export, serve, translate
+from tf_ls.command_line import convert, export, serve, translate
 
-_SUBCOMMANDS = (export, translate, serve)
+_SUBCOMMANDS = (convert, export, translate, serve)
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
