@@ -85,6 +85,17 @@ struct GeluErfFunction {
   }
 };
 
+// x * sigmoid(x).
+template <typename Math>
+struct SiluFunction {
+  TF_LS_HOST_DEVICE static TF_LS_INLINE float Value(float x) { return x * Math::Sigmoid(x); }
+  TF_LS_HOST_DEVICE static TF_LS_INLINE float Slope(float x) {
+    x = Clamp(x, 30.0f);  // likewise
+    const float gate = Math::Sigmoid(x);
+    return gate + x * gate * (1.0f - gate);
+  }
+};
+
 }  // namespace tf_ls
 
 #endif  // TF_LS_CC_KERNELS_ACTIVATION_FUNCTIONS_H_

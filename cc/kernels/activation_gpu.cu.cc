@@ -119,6 +119,8 @@ void ForActivation(Activation kind, const Run& run) {
       return run(GeluFunction<CudaMath>());
     case Activation::kGeluErf:
       return run(GeluErfFunction<CudaMath>());
+    case Activation::kSilu:
+      return run(SiluFunction<CudaMath>());
   }
 }
 

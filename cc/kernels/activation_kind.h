@@ -3,8 +3,8 @@
 
 namespace tf_ls {
 
-// kGelu is the tanh form, kGeluErf the exact one.
-enum class Activation { kRelu, kTanh, kGelu, kGeluErf };
+// kGelu is the tanh form, kGeluErf the exact one; kSilu is x * sigmoid(x), also known as swish.
+enum class Activation { kRelu, kTanh, kGelu, kGeluErf, kSilu };
 
 }  // namespace tf_ls
 

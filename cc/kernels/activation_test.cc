@@ -25,7 +25,7 @@ using test::Unwritten;
 using test::Value;
 
 constexpr Activation kAll[] = {Activation::kRelu, Activation::kTanh, Activation::kGelu,
-                               Activation::kGeluErf};
+                               Activation::kGeluErf, Activation::kSilu};
 constexpr int64_t kLengths[] = {1, 5, 16, 67, 264};
 const Dropout kDropouts[] = {{}, {0.4f, 99, DropoutSite::kActivation}};
 

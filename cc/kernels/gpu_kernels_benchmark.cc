@@ -282,7 +282,8 @@ class Problem {
     const std::pair<const char*, Activation> kinds[] = {{"relu", Activation::kRelu},
                                                         {"tanh", Activation::kTanh},
                                                         {"gelu", Activation::kGelu},
-                                                        {"gelu (erf)", Activation::kGeluErf}};
+                                                        {"gelu (erf)", Activation::kGeluErf},
+                                                        {"silu", Activation::kSilu}};
     for (const auto& named : kinds) {
       const Activation kind = named.second;
       cases.push_back(

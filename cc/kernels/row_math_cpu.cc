@@ -423,6 +423,8 @@ TF_LS_MULTIVERSION void Activate(Activation kind, const float* x, int64_t n, flo
       return MapValue<GeluFunction<CpuMath>>(x, n, y);
     case Activation::kGeluErf:
       return MapValue<GeluErfFunction<CpuMath>>(x, n, y);
+    case Activation::kSilu:
+      return MapValue<SiluFunction<CpuMath>>(x, n, y);
   }
 }
 
@@ -437,6 +439,8 @@ TF_LS_MULTIVERSION void ActivateGradient(Activation kind, const float* x, const 
       return MapSlope<GeluFunction<CpuMath>>(x, dy, n, dx);
     case Activation::kGeluErf:
       return MapSlope<GeluErfFunction<CpuMath>>(x, dy, n, dx);
+    case Activation::kSilu:
+      return MapSlope<SiluFunction<CpuMath>>(x, dy, n, dx);
   }
 }
 

@@ -507,7 +507,7 @@ class ActivationTest : public ::testing::TestWithParam<Activation> {};
 
 INSTANTIATE_TEST_SUITE_P(All, ActivationTest,
                          ::testing::Values(Activation::kRelu, Activation::kTanh, Activation::kGelu,
-                                           Activation::kGeluErf));
+                                           Activation::kGeluErf, Activation::kSilu));
 
 // Near zero, around it, and far away.
 std::vector<float> Arguments() {
@@ -604,6 +604,7 @@ TEST(ActivateTest, TakesInfinity) {
   EXPECT_EQ(Value(Activation::kTanh, -kInfinity), -1.0f);
   EXPECT_EQ(Value(Activation::kGelu, kInfinity), kInfinity);
   EXPECT_EQ(Value(Activation::kGeluErf, kInfinity), kInfinity);
+  EXPECT_EQ(Value(Activation::kSilu, kInfinity), kInfinity);
 }
 
 // --- Adam

@@ -139,7 +139,8 @@ TYPED_TEST(EncoderLayerTest, LooksBackOnlyWhenCausal) {
 }
 
 TYPED_TEST(EncoderLayerTest, TakesTheOtherActivations) {
-  for (const Activation kind : {Activation::kRelu, Activation::kTanh, Activation::kGeluErf}) {
+  for (const Activation kind :
+       {Activation::kRelu, Activation::kTanh, Activation::kGeluErf, Activation::kSilu}) {
     for (LayerOptions options : {TinyEncoderOptions(), WithDropout(TinyEncoderOptions())}) {
       options.activation = kind;
       TestFixture::Check(typename TestFixture::Problem(options));

@@ -159,8 +159,10 @@ Status ReadLayerOptions(tensorflow::OpKernelConstruction* construction, LayerOpt
     options->activation = Activation::kTanh;
   } else if (activation == "gelu") {
     options->activation = Activation::kGelu;
+  } else if (activation == "gelu_nonapprox") {
+    options->activation = Activation::kGeluErf;
   } else {
-    options->activation = Activation::kGeluErf;  // the registration allows no other
+    options->activation = Activation::kSilu;  // the registration allows no other
   }
   if (construction->HasAttr("causal"))
     TF_LS_RETURN_IF_ERROR(construction->GetAttr("causal", &options->causal));

@@ -58,7 +58,7 @@ REGISTER_OP("LSDecoderLayerStep")
     .Attr("N: int >= 1")
     .Attr("num_heads: int >= 1")
     .Attr("pre_norm: bool = true")
-    .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox'} = 'relu'")
+    .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox', 'silu'} = 'relu'")
     .Attr("epsilon: float = 1e-6")
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle keys;
@@ -91,7 +91,7 @@ REGISTER_OP("LSDecoderLayerStepGrad")
     .Attr("N: int >= 1")
     .Attr("num_heads: int >= 1")
     .Attr("pre_norm: bool = true")
-    .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox'} = 'relu'")
+    .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox', 'silu'} = 'relu'")
     .Attr("epsilon: float = 1e-6")
     .SetShapeFn([](InferenceContext* c) {
       constexpr int kFirst = 3;

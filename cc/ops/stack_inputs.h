@@ -6,19 +6,19 @@
 // What operations take of a stack, an encoder or a decoder: lists of weights, and attributes that
 // say what they are. Inputs are "table" (table_type), "positions" (P * W), "norm" (G * W),
 // "weights" (weight_types) and "scales" (S * float, see Int8Scales).
-#define TF_LS_STACK_ATTRIBUTES                                                 \
-  .Attr("W: {float, half, bfloat16} = DT_FLOAT")                               \
-      .Attr("table_type: {float, half, bfloat16, int8}")                       \
-      .Attr("P: int >= 0")                                                     \
-      .Attr("G: int >= 0")                                                     \
-      .Attr("weight_types: list({float, half, bfloat16, int8}) >= 1")          \
-      .Attr("S: int >= 0")                                                     \
-      .Attr("num_layers: int >= 1")                                            \
-      .Attr("num_heads: int >= 1")                                             \
-      .Attr("pre_norm: bool = true")                                           \
-      .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox'} = 'relu'") \
-      .Attr("epsilon: float = 1e-6")                                           \
-      .Attr("scale: float = 1.0")                                              \
+#define TF_LS_STACK_ATTRIBUTES                                                         \
+  .Attr("W: {float, half, bfloat16} = DT_FLOAT")                                       \
+      .Attr("table_type: {float, half, bfloat16, int8}")                               \
+      .Attr("P: int >= 0")                                                             \
+      .Attr("G: int >= 0")                                                             \
+      .Attr("weight_types: list({float, half, bfloat16, int8}) >= 1")                  \
+      .Attr("S: int >= 0")                                                             \
+      .Attr("num_layers: int >= 1")                                                    \
+      .Attr("num_heads: int >= 1")                                                     \
+      .Attr("pre_norm: bool = true")                                                   \
+      .Attr("activation: {'relu', 'tanh', 'gelu', 'gelu_nonapprox', 'silu'} = 'relu'") \
+      .Attr("epsilon: float = 1e-6")                                                   \
+      .Attr("scale: float = 1.0")                                                      \
       .Attr("sinusoids: bool = false")
 
 namespace tf_ls {

@@ -24,6 +24,8 @@ inline double ActivationValue(Activation kind, double x) {
     }
     case Activation::kGeluErf:
       return x * Phi(x);
+    case Activation::kSilu:
+      return x / (1.0 + std::exp(-x));
   }
   return 0.0;
 }
@@ -41,6 +43,10 @@ inline double ActivationSlope(Activation kind, double x) {
     }
     case Activation::kGeluErf:
       return Phi(x) + x * std::exp(-0.5 * x * x) / std::sqrt(2.0 * M_PI);
+    case Activation::kSilu: {
+      const double gate = 1.0 / (1.0 + std::exp(-x));
+      return gate + x * gate * (1.0 - gate);
+    }
   }
   return 0.0;
 }

@@ -257,6 +257,7 @@ def assert_as_the_operation(weights: EncoderDecoder, **more):
         {"activation_fn": "gelu", **ONE_TABLE},
         {"activation_fn": "gelu_nonapprox", "share_embedding_and_softmax_weights": False},
         {"activation_fn": "tanh", "hidden_size": 15, "nhead": 5},
+        {"activation_fn": "silu"},
     ],
     ids=str,
 )

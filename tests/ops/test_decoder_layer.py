@@ -16,7 +16,7 @@ from tf_ls.testing.comparison import assert_close, relative_error
 
 HIDDEN, FILTER, HEADS, MEMORY = 24, 40, 3, 20
 LENGTHS, MEMORY_LENGTHS = [7, 1, 5, 9, 2], [4, 6, 1, 11, 3]
-ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox")
+ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox", "silu")
 
 
 def check(

@@ -15,7 +15,7 @@ from tf_ls.testing.comparison import assert_close, relative_error
 
 HIDDEN, FILTER, HEADS = 24, 40, 3
 LENGTHS = [7, 1, 5, 9, 2]
-ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox")
+ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox", "silu")
 GRADIENTS = [
     "x",
     *(

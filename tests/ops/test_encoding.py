@@ -316,7 +316,7 @@ def test_bad_encoders():
     layers = as_tensors(encoder_of()).layers
     bad_encoder("at least one layer", layers=[], error=ValueError)
     bad_encoder("sinusoids", positions="sines", error=ValueError)
-    bad_encoder("activation", activation="swish", error=ValueError)
+    bad_encoder("activation", activation="mish", error=ValueError)
     bad_encoder("num_heads", num_heads=0, error=ValueError)
     bad_encoder(
         "expected 12 weights of each of 2 layers, got 23", layers=[layers[0], layers[1][:-1]]

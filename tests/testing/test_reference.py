@@ -7,7 +7,7 @@ import tensorflow as tf
 from tf_ls.testing import reference
 
 LENGTHS, MEMORY_LENGTHS = [5, 1, 3], [2, 4, 1]
-ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox")
+ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox", "silu")
 
 
 @pytest.mark.parametrize("pre_norm", [True, False])

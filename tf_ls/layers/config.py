@@ -6,7 +6,7 @@ import types
 from collections.abc import Mapping
 from typing import Any, Callable, ClassVar, Optional, TypeVar
 
-ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_approx", "gelu_nonapprox")
+from tf_ls.ops.layer_attributes import ACTIVATIONS
 
 _TRANSFORMER = {"pre_layer_norm": True, "activation_fn": "relu"}
 _BERT = {"pre_layer_norm": False, "activation_fn": "gelu"}

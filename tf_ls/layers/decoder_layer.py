@@ -35,8 +35,8 @@ class LSTransformerDecoderLayer(TransformerLayer):
         activation_dropout_ratio: dropout on the activation. 0 unless given.
         hidden_dropout_ratio: dropout on each block's output. 0 unless given.
         pre_layer_norm: x + f(norm(x)) if True (the default), norm(x + f(x)) if False.
-        activation_fn: "relu" (the default), "tanh", "gelu" (the tanh form; also "gelu_approx") or
-            "gelu_nonapprox".
+        activation_fn: "relu" (the default), "tanh", "gelu" (the tanh form; also "gelu_approx"),
+            "gelu_nonapprox" or "silu" (also "swish").
         epsilon: of the layer norms. 1e-6 unless given.
         has_cross_attn: whether there is attention to the encoder's outputs. True unless given.
         encoder_hidden_size: width M of the encoder's outputs. hidden_size unless given.

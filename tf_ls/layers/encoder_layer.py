@@ -23,8 +23,8 @@ class LSTransformerEncoderLayer(TransformerLayer):
         activation_dropout_ratio: dropout on the activation. 0 unless given.
         hidden_dropout_ratio: dropout on each block's output. 0 unless given.
         pre_layer_norm: x + f(norm(x)) if True (the default), norm(x + f(x)) if False.
-        activation_fn: "relu" (the default), "tanh", "gelu" (the tanh form; also "gelu_approx") or
-            "gelu_nonapprox".
+        activation_fn: "relu" (the default), "tanh", "gelu" (the tanh form; also "gelu_approx"),
+            "gelu_nonapprox" or "silu" (also "swish").
         epsilon: of the layer norms. 1e-6 unless given.
         **kwargs: name, dtype (float32, bfloat16, float16 or a mixed policy) and trainable.
 

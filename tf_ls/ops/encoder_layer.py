@@ -42,7 +42,8 @@ def encoder_layer(
             dense1 bias [F], dense2 kernel [F, H], dense2 bias [H] of the feed-forward network.
         num_heads: divides H.
         pre_norm: whether norms come before attention and feed-forward network, or after.
-        activation: "relu", "tanh", "gelu" (the tanh form, also "gelu_approx") or "gelu_nonapprox".
+        activation: "relu", "tanh", "gelu" (the tanh form, also "gelu_approx"), "gelu_nonapprox" or
+            "silu" (also "swish").
         attention_dropout, activation_dropout, residual_dropout: rates in [0, 1), for attention
             weights, behind the activation, and before each residual connection.
         epsilon: of the norms.

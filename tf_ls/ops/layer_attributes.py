@@ -7,7 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
-ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_approx", "gelu_nonapprox")
+_OTHER_NAMES = {"gelu_approx": "gelu", "swish": "silu"}
+ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox", "silu", *_OTHER_NAMES)
 
 _STRUCTURE = ("num_heads", "pre_norm", "activation", "epsilon")
 _DROPOUT = ("attention_dropout", "activation_dropout", "residual_dropout")
@@ -21,7 +22,8 @@ def check_layer(weights: Sequence[tf.Tensor], num_heads: int, activation: str) -
     """Checks what TensorFlow would complain about in its own terms.
 
     Returns:
-        The operations' name of the activation: gelu_approx is what gelu means.
+        The operations' name of the activation: gelu_approx is what gelu means, swish what silu
+        means.
 
     Raises:
         ValueError: if there are no weights or heads, or no such activation.
@@ -32,7 +34,7 @@ def check_layer(weights: Sequence[tf.Tensor], num_heads: int, activation: str) -
         raise ValueError(f"num_heads must be at least 1, got {num_heads}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {ACTIVATIONS}, got {activation!r}")
-    return "gelu" if activation == "gelu_approx" else activation
+    return _OTHER_NAMES.get(activation, activation)
 
 
 def structure_attributes(op: tf.Operation) -> dict[str, Any]:

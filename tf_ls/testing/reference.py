@@ -96,6 +96,8 @@ def activate(x: Array, activation: str) -> Array:
         return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
     if activation == "gelu_nonapprox":
         return 0.5 * x * (1.0 + np.vectorize(math.erf, otypes=[np.float64])(x / math.sqrt(2.0)))
+    if activation in ("silu", "swish"):
+        return x / (1.0 + np.exp(-x))
     raise ValueError(activation)
 
 
@@ -307,7 +309,7 @@ def _dense_tf(x, kernel, bias):
 
 
 def _activate_tf(x, activation):
-    if activation in ("relu", "tanh"):
+    if activation in ("relu", "tanh", "silu", "swish"):
         return getattr(tf.nn, activation)(x)
     if activation == "gelu_nonapprox":
         return 0.5 * x * (1.0 + tf.math.erf(x * 0.5**0.5))

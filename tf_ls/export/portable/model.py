@@ -69,7 +69,7 @@ def _dense(x: tf.Tensor, kernel: tf.Tensor, bias: tf.Tensor) -> tf.Tensor:
 
 
 def _activate(x: tf.Tensor, activation: str) -> tf.Tensor:
-    if activation in ("relu", "tanh"):
+    if activation in ("relu", "tanh", "silu"):
         return getattr(tf.nn, activation)(x)
     return tf.nn.gelu(x, approximate=activation == "gelu")
 

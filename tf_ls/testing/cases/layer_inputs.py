@@ -9,7 +9,7 @@ from tf_ls.testing import reference
 from tf_ls.testing.batches import random_batch
 from tf_ls.testing.case import Inputs
 
-ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox")
+ACTIVATIONS = ("relu", "tanh", "gelu", "gelu_nonapprox", "silu")
 
 # What is timed: a hidden size of 256, and sentences as long as sentences are.
 TIMED_HIDDEN, TIMED_HEADS, TIMED_FILTER = 256, 4, 1024
