@@ -27,7 +27,11 @@ __global__ void __launch_bounds__(Shape::kBlock)
     shift.Load(beta, n);
   };
   if constexpr (kLoadsEarly) load_weights();
-  const float mean = GroupSum<Shape::kThreads>(row.Sum(n, [](float value) { return value; })) / n;
+  float first;  // as row::Moments
+  gpu::LoadPack<1>(x + i * n, &first);
+  const float mean =
+      first +
+      GroupSum<Shape::kThreads>(row.Sum(n, [first](float value) { return value - first; })) / n;
   const float variance = GroupSum<Shape::kThreads>(row.Sum(
                              n, [mean](float value) { return (value - mean) * (value - mean); })) /
                          n;

@@ -14,6 +14,7 @@ namespace tf_ls {
 namespace {
 
 using test::Close;
+using test::Convert;
 using test::Identical;
 using test::Random;
 using test::Testing;
@@ -98,8 +99,8 @@ class LayerNormTest : public ::testing::Test {
 
     Moments moments() { return {mean.data(), inverse_deviation.data()}; }
 
-    void Forward(const T* in, T* out) {
-      LayerNorm(device, in, problem.rows, problem.n, gamma.data(), beta.data(), kEpsilon, out,
+    void Forward(const T* in, T* out, float epsilon = kEpsilon) {
+      LayerNorm(device, in, problem.rows, problem.n, gamma.data(), beta.data(), epsilon, out,
                 moments());
     }
     void FromMoments(const T* in, T* out) {
@@ -194,13 +195,21 @@ TYPED_TEST(LayerNormTest, GradientAddsThatOfTheResidual) {
   EXPECT_TRUE(Identical(over_dy.host(), result.dx.host()));
 }
 
-TYPED_TEST(LayerNormTest, OfARowOfZerosIsBeta) {
-  const typename TestFixture::Problem problem(1, 20);
-  typename TestFixture::Result result(problem);
-  const typename TestFixture::template Numbers<typename TestFixture::T> zeros(
-      std::vector<typename TestFixture::T>(20));
-  result.Forward(zeros.data(), result.y.data());
-  EXPECT_TRUE(Close(result.y.host(), problem.beta));
+TYPED_TEST(LayerNormTest, OfARowOfEqualNumbersIsBeta) {
+  using T = typename TestFixture::T;
+  for (const float epsilon : {1e-12f, 1e-5f}) {  // BERT's, GPT-2's
+    for (const float number : {0.0f, 0.1f, -10.1f, 777.7f}) {
+      for (const int64_t n : {20, 768, 1500}) {
+        const typename TestFixture::Problem problem(1, n);
+        typename TestFixture::Result result(problem);
+        const auto row = Convert<T>(std::vector<float>(n, number));
+        result.Forward(typename TestFixture::template Numbers<T>(row).data(), result.y.data(),
+                       epsilon);
+        EXPECT_TRUE(Identical(result.y.host(), Convert<T>(problem.beta))) << number;
+        EXPECT_NEAR(result.inverse_deviation.host()[0] * std::sqrt(epsilon), 1.0, 1e-6);
+      }
+    }
+  }
 }
 
 TYPED_TEST(LayerNormTest, TakesNoRows) {

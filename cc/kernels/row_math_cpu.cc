@@ -245,10 +245,11 @@ TF_LS_MULTIVERSION void MultiplyAdd(const float* a, const float* b, const float*
 
 TF_LS_MULTIVERSION void Moments(const float* x, int64_t n, float epsilon, float* mean,
                                 float* inverse_deviation) {
+  const float first = x[0];
   float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += x[i];
-  const float m = sum / static_cast<float>(n);
+  for (int64_t i = 0; i < n; ++i) sum += x[i] - first;
+  const float m = first + sum / static_cast<float>(n);
   float squares = 0.0f;
 #pragma omp simd reduction(+ : squares)
   for (int64_t i = 0; i < n; ++i) squares += (x[i] - m) * (x[i] - m);

@@ -176,11 +176,15 @@ TEST(MomentsTest, AreThoseOfTheRow) {
 }
 
 TEST(MomentsTest, OfAConstantRowComeFromEpsilon) {
-  const std::vector<float> x(50, 3.0f);
-  float mean, inverse_deviation;
-  Moments(x.data(), 50, 1e-6f, &mean, &inverse_deviation);
-  EXPECT_EQ(mean, 3.0f);
-  EXPECT_FLOAT_EQ(inverse_deviation, 1e3f);
+  for (const float number : {3.0f, 10.1f, -777.7f}) {
+    for (const int64_t n : Lengths()) {
+      const std::vector<float> x(n, number);
+      float mean, inverse_deviation;
+      Moments(x.data(), n, 1e-12f, &mean, &inverse_deviation);
+      EXPECT_EQ(mean, number);
+      EXPECT_FLOAT_EQ(inverse_deviation, 1e6f);
+    }
+  }
 }
 
 // What Normalize after Moments should give.

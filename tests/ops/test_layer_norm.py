@@ -49,6 +49,28 @@ def test_epsilon(epsilon):
     check((5, 24), epsilon=epsilon)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-5], ids=["bert", "gpt-2"])
+@pytest.mark.parametrize("number", [0.1, -10.1, 777.7])
+def test_equal_numbers_are_beta(number, epsilon, dtype):
+    """Exactly: 1 / sqrt(epsilon) would make much of a mean that is rounded."""
+    beta = np.random.default_rng(0).normal(size=768).astype(np.float32)
+    x = tf.fill([3, 768], tf.constant(number, dtype))
+    output = ops.layer_norm(x, tf.ones([768]), tf.constant(beta), epsilon)
+    np.testing.assert_array_equal(output, tf.broadcast_to(tf.cast(beta, dtype), [3, 768]))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-5], ids=["bert", "gpt-2"])
+def test_numbers_that_differ_little(epsilon, dtype):
+    """By no more than the deviation that epsilon stands for."""
+    rng = np.random.default_rng(0)
+    x = rounded(np.sqrt(epsilon) * rng.normal(size=[4, 96]), dtype)
+    output = ops.layer_norm(tf.constant(x, dtype), tf.ones([96]), tf.zeros([96]), epsilon)
+    expected = reference.layer_norm(x, np.ones(96), np.zeros(96), epsilon)
+    assert_close(output, expected, dtype)
+
+
 def test_mean_far_from_zero():
     rng = np.random.default_rng(0)
     x = (rng.normal(size=[4, 64]) + 1000.0).astype(np.float32)
