@@ -74,6 +74,7 @@ class GenerationLoopTest : public ::testing::Test {
     for (const auto& pointers : pointers_) {
       model.layers.push_back({layer_options_, pointers.data()});
     }
+    if (has_embedding_norm_) model.embedding_norm = {norm_.data() + n, norm_.data()};
     model.norm = {norm_.data(), norm_.data() + n};
     model.epsilon = 1e-3f;
     model.output = {output, bias_.data(), n, kVocab};
@@ -115,6 +116,7 @@ class GenerationLoopTest : public ::testing::Test {
   }
 
   LayerOptions layer_options_;
+  bool has_embedding_norm_ = false;
   GenerationOptions options_;
   std::vector<T> memory_ = Random<T>(kSentences * kMemoryLength * 5, 3);
   std::vector<float> output_ = Random<float>(kVocab * 6, 12);
@@ -126,9 +128,11 @@ class GenerationLoopTest : public ::testing::Test {
     const auto embeddings = embeddings_.host(), positions = positions_.host();
     std::vector<float> embedded;
     for (int32_t p = 0; p < length; ++p) {
-      for (int64_t j = 0; j < n; ++j) {
-        embedded.push_back(embeddings[inputs[p] * n + j] * 1.5f + positions[p * n + j]);
-      }
+      std::vector<double> row;
+      for (int64_t j = 0; j < n; ++j)
+        row.push_back(embeddings[inputs[p] * n + j] * 1.5 + positions[p * n + j]);
+      if (has_embedding_norm_) row = Normalized(row, n, 0);
+      embedded.insert(embedded.end(), row.begin(), row.end());
     }
     const int64_t m = layer_options_.memory_size;
     const DeviceRagged<Device> rows(Ragged({length}));
@@ -163,20 +167,27 @@ class GenerationLoopTest : public ::testing::Test {
 
   std::vector<double> LogitsOf(const T* row) const {
     const int64_t n = layer_options_.hidden_size;
-    double mean = 0.0, variance = 0.0;
-    for (int64_t j = 0; j < n; ++j) mean += Value(row[j]) / n;
-    for (int64_t j = 0; j < n; ++j) variance += std::pow(Value(row[j]) - mean, 2) / n;
-    const auto norm = norm_.host(), bias = bias_.host();
+    const auto normalized = Normalized(Convert<double>(std::vector<T>(row, row + n)), 0, n);
+    const auto bias = bias_.host();
     std::vector<double> logits;
     for (int64_t word = 0; word < kVocab; ++word) {
       double logit = bias[word];
-      for (int64_t j = 0; j < n; ++j) {
-        const double normalized = (Value(row[j]) - mean) / std::sqrt(variance + 1e-3);
-        logit += (normalized * norm[j] + norm[n + j]) * output_[word * n + j];
-      }
+      for (int64_t j = 0; j < n; ++j) logit += normalized[j] * output_[word * n + j];
       logits.push_back(logit);
     }
     return logits;
+  }
+
+  // By gamma and beta at these places of norm_.
+  std::vector<double> Normalized(std::vector<double> row, int64_t gamma, int64_t beta) const {
+    const auto n = static_cast<int64_t>(row.size());
+    const auto norm = norm_.host();
+    double mean = 0.0, variance = 0.0;
+    for (const double value : row) mean += value / n;
+    for (const double value : row) variance += std::pow(value - mean, 2) / n;
+    for (int64_t j = 0; j < n; ++j)
+      row[j] = (row[j] - mean) / std::sqrt(variance + 1e-3) * norm[gamma + j] + norm[beta + j];
+    return row;
   }
 
   const typename Testing<Device>::Instance device_;
@@ -205,6 +216,11 @@ TYPED_TEST_SUITE(GenerationLoopWithoutMemoryTest, test::DeviceTypes);
 TYPED_TEST(GenerationLoopTest, ReturnsTheModelsLogProbabilities) { this->Check(this->Run()); }
 
 TYPED_TEST(GenerationLoopWithoutMemoryTest, ReturnsTheModelsLogProbabilities) {
+  this->Check(this->Run());
+}
+
+TYPED_TEST(GenerationLoopTest, NormalizesEmbeddings) {
+  this->has_embedding_norm_ = true;
   this->Check(this->Run());
 }
 

@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <type_traits>
-#include <variant>
 #include <vector>
 
 #include "cc/decoding/generation_layer.h"
@@ -12,13 +11,13 @@
 #include "cc/decoding/generation_options.h"
 #include "cc/decoding/search_batch.h"
 #include "cc/decoding/step_exchange.h"
-#include "cc/kernels/embedding.h"
 #include "cc/kernels/host_copy.h"
 #include "cc/kernels/layer_norm.h"
 #include "cc/kernels/listed_logits.h"
 #include "cc/kernels/logits.h"
 #include "cc/kernels/sample_tokens.h"
 #include "cc/kernels/top_k.h"
+#include "cc/layers/embed_tokens.h"
 
 namespace tf_ls {
 
@@ -84,11 +83,7 @@ class GenerationStep {
     const BeamPaths paths = {now.slots, now.lengths, max_length_};
     ExtendPaths(device_, {old.slots, old.lengths, max_length_}, inputs.parents, inputs.slots,
                 work.rows, now.slots, now.lengths);
-    const auto embed = [&](const auto& table) {
-      Embed(device_, {work.rows, inputs.tokens, inputs.positions}, Dropout(),
-            model_.embedding_scale, table, model_.positions, model_.hidden_size(), x_);
-    };
-    std::visit(embed, model_.embeddings);
+    EmbedTokens<Device, T>(device_, model_, {work.rows, inputs.tokens, inputs.positions}, x_);
     for (size_t i = 0; i < layers_.size(); ++i) {
       const bool is_last = i + 1 == layers_.size();
       RunLayer(i, work.rows, paths, inputs, is_last ? outputs.attention : nullptr);

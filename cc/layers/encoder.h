@@ -2,9 +2,8 @@
 #define TF_LS_CC_LAYERS_ENCODER_H_
 
 #include <cstdint>
-#include <variant>
 
-#include "cc/kernels/embedding.h"
+#include "cc/layers/embed_tokens.h"
 #include "cc/layers/encoder_layer.h"
 #include "cc/layers/layer_stack.h"
 #include "cc/layers/normalize.h"
@@ -19,11 +18,7 @@ namespace tf_ls {
 template <typename Device, typename T>
 void Encode(const Device& device, const LayerStack& stack, const TokenRows& tokens,
             const Sentences& sentences, T* y) {
-  const int64_t hidden = stack.hidden_size();
-  const auto embed = [&](const auto& table) {
-    Embed(device, tokens, Dropout(), stack.embedding_scale, table, stack.positions, hidden, y);
-  };
-  std::visit(embed, stack.embeddings);
+  EmbedTokens(device, stack, tokens, y);
   for (const LayerStack::Layer& layer : stack.layers) {
     const ArenaScope scope(device.arena);
     const EncoderLayer<Device, T> encoder_layer(device, layer.options, sentences, layer.weights);
@@ -32,7 +27,8 @@ void Encode(const Device& device, const LayerStack& stack, const TokenRows& toke
     encoder_layer.Forward(y, scratch, y);
   }
   if (stack.norm.gamma == nullptr) return;
-  Normalize<Device, T>(device, stack.norm, stack.epsilon, y, sentences.rows, hidden, y);
+  Normalize<Device, T>(device, stack.norm, stack.epsilon, y, sentences.rows, stack.hidden_size(),
+                       y);
 }
 
 }  // namespace tf_ls

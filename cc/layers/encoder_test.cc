@@ -40,6 +40,7 @@ struct Problem {
   LayerOptions options = TinyEncoderOptions();
   int layers = 2;
   bool positions = true;
+  bool embedding_norm = false;
   bool norm = true;
   Ragged sentences = Ragged({3, 1, 0, 4}).WithTail(2);
 };
@@ -59,18 +60,23 @@ class EncoderTest : public ::testing::Test {
     const int64_t n = p.options.hidden_size, rows = p.sentences.rows();
     const auto table = Random<float>(kVocabulary * n, 1);
     const auto positions = Random<float>(kPositions * n, 2);
-    const auto norm = Random<float>(2 * n, 3);
+    const Norms norms = {Random<float>(2 * n, 4), Random<float>(2 * n, 3)};
     std::vector<LayerWeights> weights;
     for (int i = 0; i < p.layers; ++i)
       weights.push_back(LayerWeights::Random(p.options, 10 + 20 * i));
     MakeTokens(p.sentences);
-    EXPECT_TRUE(Close(OfSentences(p, Run(p, table, positions, norm, weights)),
-                      OfSentences(p, Expected(p, table, positions, norm, weights)),
+    EXPECT_TRUE(Close(OfSentences(p, Run(p, table, positions, norms, weights)),
+                      OfSentences(p, Expected(p, table, positions, norms, weights)),
                       2 * kOutputTolerance<T>))
         << rows;
   }
 
  private:
+  // gamma and beta each.
+  struct Norms {
+    std::vector<float> embedding, last;
+  };
+
   void MakeTokens(const Ragged& sentences) {
     const Sentences view = sentences.view();
     ids_.clear();
@@ -86,10 +92,11 @@ class EncoderTest : public ::testing::Test {
   }
 
   std::vector<T> Run(const Problem& p, const std::vector<float>& table,
-                     const std::vector<float>& positions, const std::vector<float>& norm,
+                     const std::vector<float>& positions, const Norms& norms,
                      const std::vector<LayerWeights>& weights) {
     const int64_t n = p.options.hidden_size, rows = p.sentences.rows();
-    const OnDevice<float> table_on(table), positions_on(positions), norm_on(norm);
+    const OnDevice<float> table_on(table), positions_on(positions);
+    const OnDevice<float> embedding_norm_on(norms.embedding), norm_on(norms.last);
     const OnDevice<int32_t> ids(ids_), places(places_);
     const DeviceRagged<Device> sentences(p.sentences);
     std::vector<DeviceWeights<Device>> weights_on;
@@ -101,6 +108,8 @@ class EncoderTest : public ::testing::Test {
     stack.embedding_scale = kScale;
     stack.positions = p.positions ? positions_on.data() : nullptr;
     for (const auto& layer : pointers) stack.layers.push_back({p.options, layer.data()});
+    if (p.embedding_norm)
+      stack.embedding_norm = {embedding_norm_on.data(), embedding_norm_on.data() + n};
     stack.norm = {nullptr, nullptr};
     if (p.norm) stack.norm = {norm_on.data(), norm_on.data() + n};
     stack.epsilon = p.options.epsilon;
@@ -111,7 +120,7 @@ class EncoderTest : public ::testing::Test {
   }
 
   Numbers Expected(const Problem& p, const std::vector<float>& table,
-                   const std::vector<float>& positions, const std::vector<float>& norm,
+                   const std::vector<float>& positions, const Norms& norms,
                    const std::vector<LayerWeights>& weights) const {
     const int64_t n = p.options.hidden_size, rows = p.sentences.rows();
     Numbers x(rows * n, 0.0);
@@ -121,21 +130,27 @@ class EncoderTest : public ::testing::Test {
         if (p.positions) x[i * n + j] += positions[places_[i] * n + j];
       }
     }
+    if (p.embedding_norm) Normalize(p, norms.embedding, &x);
     const test::ReferenceLayer layer(p.options);
     for (const LayerWeights& of_layer : weights) {
       const auto wide = of_layer.Widened();
       x = layer.Ffn(layer.SelfAttention(x, p.sentences.view(), &wide[0]), &wide[6]);
     }
-    for (int64_t i = 0; i < rows && p.norm; ++i) {
+    if (p.norm) Normalize(p, norms.last, &x);
+    return x;
+  }
+
+  static void Normalize(const Problem& p, const std::vector<float>& norm, Numbers* x) {
+    const int64_t n = p.options.hidden_size;
+    for (int64_t i = 0; i < p.sentences.rows(); ++i) {
       double mean = 0.0, variance = 0.0;
-      double* const row = &x[i * n];
+      double* const row = &(*x)[i * n];
       for (int64_t j = 0; j < n; ++j) mean += row[j] / n;
       for (int64_t j = 0; j < n; ++j) variance += (row[j] - mean) * (row[j] - mean) / n;
       for (int64_t j = 0; j < n; ++j) {
         row[j] = (row[j] - mean) / std::sqrt(variance + p.options.epsilon) * norm[j] + norm[n + j];
       }
     }
-    return x;
   }
 
   template <typename U>
@@ -158,6 +173,18 @@ TYPED_TEST(EncoderTest, TakesPostNorm) {
   problem.options.pre_norm = false;
   problem.norm = false;
   TestFixture::Check(problem);
+}
+
+TYPED_TEST(EncoderTest, NormalizesEmbeddings) {
+  for (const bool pre_norm : {false, true}) {
+    Problem problem;
+    problem.options.pre_norm = pre_norm;
+    problem.options.epsilon = 1e-12f;
+    problem.options.activation = Activation::kGeluErf;
+    problem.embedding_norm = true;
+    problem.norm = pre_norm;
+    TestFixture::Check(problem);
+  }
 }
 
 TYPED_TEST(EncoderTest, TakesNoPositionsAndOneLayer) {

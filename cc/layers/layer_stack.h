@@ -22,9 +22,11 @@ struct LayerStack {
   AnyNumbers embeddings;  // [vocabulary, H]
   float embedding_scale;
   const float* positions;  // [of as many as a sentence may become long, H], or null: none
+  // In front of the first layer; gamma is null if there is none.
+  LayerNormWeights<const float*> embedding_norm = {nullptr, nullptr};
   std::vector<Layer> layers;
-  LayerNormWeights<const float*> norm;  // behind the last layer; gamma is null if there is none
-  float epsilon;                        // of that norm
+  LayerNormWeights<const float*> norm;  // behind the last layer; likewise
+  float epsilon;                        // of both norms
 
   int64_t hidden_size() const { return layers[0].options.hidden_size; }
 };

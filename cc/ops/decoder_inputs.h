@@ -7,6 +7,7 @@
 #define TF_LS_DECODER_INPUTS                                                        \
   .Input("table: table_type")                                                       \
       .Input("positions: P * W")                                                    \
+      .Input("embedding_norm: E * W")                                               \
       .Input("norm: G * W")                                                         \
       .Input("output_weights: output_type")                                         \
       .Input("output_bias: O * W")                                                  \

@@ -6,6 +6,7 @@
 #include "cc/kernels/embedding.h"
 #include "cc/ops/device_kernel.h"
 #include "cc/ops/token_inputs.h"
+#include "cc/ops/token_types.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace tf_ls {
@@ -22,10 +23,11 @@ using tensorflow::shape_inference::ShapeHandle;
 
 // Where the inputs that both operations have in common begin, and how long their lists are.
 struct InputPlaces {
-  int ids, indices_count, positions_count;
+  int ids, indices_count, types_count, positions_count;
 
   int indices() const { return ids + 1; }
-  int table() const { return indices() + indices_count; }
+  int types() const { return indices() + indices_count; }
+  int table() const { return types() + types_count; }
   int positions() const { return table() + 1; }
   int start() const { return positions() + positions_count; }
   int seed() const { return start() + 1; }
@@ -35,6 +37,7 @@ struct InputPlaces {
 Status EmbeddedShape(InferenceContext* c, int first, InputPlaces* places, ShapeHandle* embedded) {
   places->ids = first;
   TF_LS_RETURN_IF_ERROR(c->GetAttr("N", &places->indices_count));
+  TF_LS_RETURN_IF_ERROR(c->GetAttr("K", &places->types_count));
   TF_LS_RETURN_IF_ERROR(c->GetAttr("P", &places->positions_count));
   if (places->indices_count > 1 || places->positions_count > 1) {
     return InvalidArgument("there is at most one tensor of indices and one of positions, got ",
@@ -42,11 +45,15 @@ Status EmbeddedShape(InferenceContext* c, int first, InputPlaces* places, ShapeH
   }
   ShapeHandle ids, indices, table, positions, ignored;
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->ids), 2, &ids));
+  TF_LS_RETURN_IF_ERROR(CheckTypeShapes(c, places->types(), ids));
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->table()), 2, &table));
+  int token_types;
+  TF_LS_RETURN_IF_ERROR(ReadTokenTypes(c, &token_types));
   DimensionHandle hidden = c->Dim(table, 1);
   if (places->positions_count > 0) {
     TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->positions()), 2, &positions));
     TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(positions, 1), &hidden));
+    TF_LS_RETURN_IF_ERROR(CheckTypedPositions(c, places->positions(), token_types));
   }
   TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(places->start()), 0, &ignored));
   TF_LS_RETURN_IF_ERROR(c->Merge(c->input(places->seed()), c->Vector(2), &ignored));
@@ -60,22 +67,26 @@ Status EmbeddedShape(InferenceContext* c, int first, InputPlaces* places, ShapeH
 }
 
 // Tokens of sentences [B, L], with `indices` those of a row layout, looked up in `table`, times
-// `scale`, plus the timing signal if `sinusoids`, or a row of `positions` if there are some; then
-// dropout. The first position of a sentence is `start`: int64, because TensorFlow takes an int32
-// behind an empty list of inputs for one in a GPU's memory when operations run eagerly.
+// `scale`, plus the timing signal if `sinusoids`, or a row of `positions` if there are some (of
+// those of the token's type, see token_types.h); then dropout. The first position of a sentence is
+// `start`: int64, because TensorFlow takes an int32 behind an empty list of inputs for one in a
+// GPU's memory when operations run eagerly.
 REGISTER_OP("LSEmbedding")
     .Input("ids: int64")
     .Input("indices: N * int32")
+    .Input("types: K * int64")
     .Input("table: W")
     .Input("positions: P * W")
     .Input("start: int64")
     .Input("seed: int64")
     .Output("y: T")
     .Attr("N: int >= 0")
+    .Attr("K: int >= 0 = 0")
     .Attr("P: int >= 0")
     .Attr("W: {float, half, bfloat16}")
     .Attr("T: {float, half, bfloat16}")
     .Attr("scale: float = 1.0")
+    .Attr("token_types: int >= 1 = 1")
     .Attr("sinusoids: bool = false")
     .Attr("dropout: float = 0.0")
     // What the gradient of `table` is to be.
@@ -94,6 +105,7 @@ REGISTER_OP("LSEmbeddingGrad")
     .Input("dy: T")
     .Input("ids: int64")
     .Input("indices: N * int32")
+    .Input("types: K * int64")
     .Input("table: W")
     .Input("positions: P * W")
     .Input("start: int64")
@@ -102,10 +114,12 @@ REGISTER_OP("LSEmbeddingGrad")
     .Output("rows: int64")
     .Output("dpositions: P * W")
     .Attr("N: int >= 0")
+    .Attr("K: int >= 0 = 0")
     .Attr("P: int >= 0")
     .Attr("W: {float, half, bfloat16}")
     .Attr("T: {float, half, bfloat16}")
     .Attr("scale: float = 1.0")
+    .Attr("token_types: int >= 1 = 1")
     .Attr("dropout: float = 0.0")
     .Attr("sparse_gradient: bool = true")
     .SetShapeFn([](InferenceContext* c) {
@@ -129,7 +143,7 @@ REGISTER_OP("LSEmbeddingGrad")
 class EmbeddingInputs {
  public:
   template <typename Device>
-  Status Read(OpKernelContext* context, DeviceContext<Device>* device) {
+  Status Read(OpKernelContext* context, int token_types, DeviceContext<Device>* device) {
     OpInputList indices, positions;
     TF_LS_RETURN_IF_ERROR(context->input("ids", &ids_));
     TF_LS_RETURN_IF_ERROR(context->input("table", &table_));
@@ -150,8 +164,9 @@ class EmbeddingInputs {
     if (positions.size() > 0) {
       positions_ = &positions[0];
       TF_LS_RETURN_IF_ERROR(CheckRank(*positions_, 2, "positions"));
-      position_rows = positions_->dim_size(0);
-      TF_LS_RETURN_IF_ERROR(CheckShape(*positions_, {position_rows, hidden_size()}, "positions"));
+      const int64_t rows = positions_->dim_size(0);
+      TF_LS_RETURN_IF_ERROR(CheckShape(*positions_, {rows, hidden_size()}, "positions"));
+      TF_LS_RETURN_IF_ERROR(CountPositions(rows, token_types, &position_rows));
       if (start_ > position_rows) {
         return InvalidArgument("the table of positions has ", position_rows, " rows, but start is ",
                                start_);
@@ -159,6 +174,8 @@ class EmbeddingInputs {
     }
     TF_LS_RETURN_IF_ERROR(
         ReadTokens(source_, vocab_size(), start_, position_rows, &row_ids_, &row_positions_));
+    TF_LS_RETURN_IF_ERROR(AddTokenTypes(context, ids_->shape(), source_, token_types, position_rows,
+                                        &row_positions_));
     rows_ = {source_.rows, row_ids_.data(), row_positions_.data()};
     device->Bring({{&rows_.ids, source_.rows}, {&rows_.positions, source_.rows}});
     return Status();
@@ -203,11 +220,13 @@ class EmbeddingInputs {
 
 struct EmbeddingOptions {
   float scale;
+  int token_types;
   Dropout dropout;
 
   explicit EmbeddingOptions(OpKernelConstruction* construction) {
     dropout.site = DropoutSite::kEmbedding;
     OP_REQUIRES_OK(construction, construction->GetAttr("scale", &scale));
+    OP_REQUIRES_OK(construction, ReadTokenTypes(construction, &token_types));
     OP_REQUIRES_OK(construction, construction->GetAttr("dropout", &dropout.rate));
     OP_REQUIRES(construction, dropout.rate >= 0.0f && dropout.rate < 1.0f,
                 InvalidArgument("dropout must be in [0, 1), got ", dropout.rate));
@@ -235,7 +254,7 @@ class EmbeddingOp : public DeviceKernel<Device> {
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     EmbeddingInputs inputs;
     Dropout dropout;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, device));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, options_.token_types, device));
     TF_LS_RETURN_IF_ERROR(options_.ReadDropout(context, &dropout));
     const int64_t hidden = inputs.hidden_size();
     const float* positions = nullptr;
@@ -277,7 +296,7 @@ class EmbeddingGradOp : public DeviceKernel<Device> {
   Status Run(OpKernelContext* context, DeviceContext<Device>* device) override {
     EmbeddingInputs inputs;
     Dropout dropout;
-    TF_LS_RETURN_IF_ERROR(inputs.Read(context, device));
+    TF_LS_RETURN_IF_ERROR(inputs.Read(context, options_.token_types, device));
     TF_LS_RETURN_IF_ERROR(options_.ReadDropout(context, &dropout));
     TF_LS_RETURN_IF_ERROR(CheckShape(context->input(0), inputs.EmbeddedShape(), "dy"));
     const T* const dy = device->template Read<T>(context->input(0));
@@ -324,11 +343,15 @@ class EmbeddingGradOp : public DeviceKernel<Device> {
 // Ids are checked on the host, also for GPUs.
 TF_LS_REGISTER_FOR_FLOATS(
     "LSEmbedding", EmbeddingOp,
-    .HostMemory("ids").HostMemory("indices").HostMemory("start").HostMemory("seed"))
-TF_LS_REGISTER_FOR_FLOATS(
-    "LSEmbeddingGrad", EmbeddingGradOp,
-    .HostMemory("ids").HostMemory("indices").HostMemory("start").HostMemory("seed").HostMemory(
-        "rows"))
+    .HostMemory("ids").HostMemory("indices").HostMemory("types").HostMemory("start").HostMemory(
+        "seed"))
+TF_LS_REGISTER_FOR_FLOATS("LSEmbeddingGrad", EmbeddingGradOp,
+                          .HostMemory("ids")
+                              .HostMemory("indices")
+                              .HostMemory("types")
+                              .HostMemory("start")
+                              .HostMemory("seed")
+                              .HostMemory("rows"))
 
 }  // namespace
 }  // namespace tf_ls

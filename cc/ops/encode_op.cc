@@ -9,6 +9,7 @@
 #include "cc/ops/packed_encoder.h"
 #include "cc/ops/packed_resource.h"
 #include "cc/ops/token_inputs.h"
+#include "cc/ops/token_types.h"
 #include "tensorflow/core/framework/op.h"
 
 namespace tf_ls {
@@ -21,20 +22,24 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
 // Sentences' tokens, where padding (anywhere) is not true, and what an encoder makes of them, side
-// by side, with zeros behind them. `encoder`: a handle that LSPackEncoder has filled.
+// by side, with zeros behind them. `types`: see token_types.h. `encoder`: a handle that
+// LSPackEncoder has filled.
 REGISTER_OP("LSEncodePacked")
     .Input("ids: int64")
     .Input("padding: bool")
+    .Input("types: K * int64")
     .Input("encoder: resource")
     .Output("memory: T")
     .Output("lengths: int64")
     .Attr("T: {float, half, bfloat16}")
+    .Attr("K: int >= 0 = 0")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle ids, scalar;
       TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 2, &ids));
       TF_LS_RETURN_IF_ERROR(c->Merge(ids, c->input(1), &ids));
-      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(2), 0, &scalar));
+      TF_LS_RETURN_IF_ERROR(CheckTypeShapes(c, 2, ids));
+      TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(c->num_inputs() - 1), 0, &scalar));
       c->set_output(0, c->MakeShape({c->Dim(ids, 0), c->Dim(ids, 1), c->UnknownDim()}));
       c->set_output(1, c->Vector(c->Dim(ids, 0)));
       return Status();
@@ -90,10 +95,12 @@ class EncodePackedOp : public DeviceKernel<Device> {
     const Unpadded unpadded(padding.flat<bool>().data(), batch, length,
                             DeviceContext<Device>::kRowMultiple);
     std::vector<int32_t> row_ids, row_positions;
-    TF_LS_RETURN_IF_ERROR(ReadTokens({ids.flat<int64_t>().data(), ids.NumElements(), length,
-                                      unpadded.rows(), unpadded.from.data()},
-                                     encoder->vocab_size(), /*start=*/0, encoder->max_length(),
-                                     &row_ids, &row_positions));
+    const TokenSource source = {ids.flat<int64_t>().data(), ids.NumElements(), length,
+                                unpadded.rows(), unpadded.from.data()};
+    TF_LS_RETURN_IF_ERROR(ReadTokens(source, encoder->vocab_size(), /*start=*/0,
+                                     encoder->max_length(), &row_ids, &row_positions));
+    TF_LS_RETURN_IF_ERROR(AddTokenTypes(context, ids.shape(), source, encoder->token_types(),
+                                        encoder->max_length(), &row_positions));
     Tensor *memory, *lengths;
     TF_LS_RETURN_IF_ERROR(
         context->allocate_output(0, {batch, length, encoder->hidden_size()}, &memory));
@@ -128,7 +135,8 @@ class EncodePackedOp : public DeviceKernel<Device> {
 
 TF_LS_REGISTER_FOR_FLOATS(
     "LSEncodePacked", EncodePackedOp,
-    .HostMemory("ids").HostMemory("padding").HostMemory("encoder").HostMemory("lengths"))
+    .HostMemory("ids").HostMemory("padding").HostMemory("types").HostMemory("encoder").HostMemory(
+        "lengths"))
 
 }  // namespace
 }  // namespace tf_ls

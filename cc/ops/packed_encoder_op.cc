@@ -16,16 +16,21 @@ REGISTER_OP("LSPackEncoder")
     .Input("handle: resource")
     .Input("table: table_type")
     .Input("positions: P * W")
+    .Input("embedding_norm: E * W")
     .Input("norm: G * W")
     .Input("weights: weight_types")
     .Input("scales: S * float") TF_LS_STACK_ATTRIBUTES.Attr("causal: bool = false")
+    .Attr("token_types: int >= 1 = 1")
     .Attr("T: {float, half, bfloat16}")
     .SetIsStateful()
     .SetShapeFn([](InferenceContext* c) {
       ShapeHandle scalar, table;
-      int next = 1;
+      constexpr int kPositions = 2;
+      int next = 1, token_types;
       TF_LS_RETURN_IF_ERROR(c->WithRank(c->input(0), 0, &scalar));
       TF_LS_RETURN_IF_ERROR(CheckEndShapes(c, &next, &table));
+      TF_LS_RETURN_IF_ERROR(ReadTokenTypes(c, &token_types));
+      if (token_types > 1) TF_LS_RETURN_IF_ERROR(CheckTypedPositions(c, kPositions, token_types));
       return CheckLayerShapes(c, next, c->Dim(table, 1), /*cross_attention=*/false,
                               c->UnknownDim());
     });

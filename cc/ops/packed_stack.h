@@ -13,6 +13,7 @@
 #include "cc/ops/int8_scales.h"
 #include "cc/ops/layer_weights.h"
 #include "cc/ops/stack_inputs.h"
+#include "cc/ops/token_types.h"
 
 namespace tf_ls {
 
@@ -80,8 +81,9 @@ class PackedStack {
   tensorflow::DataType type() const { return type_; }
   int64_t vocab_size() const { return vocab_size_; }
   int64_t hidden_size() const { return hidden_size_; }
-  // How long sentences may be: as long as the table of positions, if there is one.
+  // How long sentences may be: as many positions as each token type has, if there is a table.
   int64_t max_length() const { return max_length_; }
+  int token_types() const { return token_types_; }
 
   // The stack for sentences of up to `length` tokens on the device, as long as `lasting` does.
   LayerStack ForLength(int64_t length, DeviceContext<Device>* device, Arena* lasting) const {
@@ -98,25 +100,33 @@ class PackedStack {
   Status ReadEnds(tensorflow::OpKernelContext* context, const StackAttributes& attributes,
                   DeviceContext<Device>* device, Arena* arena) {
     const Tensor* table;
-    tensorflow::OpInputList norm;
     TF_LS_RETURN_IF_ERROR(context->input("table", &table));
-    TF_LS_RETURN_IF_ERROR(context->input_list("norm", &norm));
     TF_LS_RETURN_IF_ERROR(CheckRank(*table, 2, "table"));
     vocab_size_ = table->dim_size(0);
     hidden_size_ = table->dim_size(1);
-    for (const Tensor& part : norm) TF_LS_RETURN_IF_ERROR(CheckShape(part, {hidden_size_}, "norm"));
     TF_LS_RETURN_IF_ERROR(KeepNumbers(*table, /*transposed=*/true, "table", &stack_.embeddings));
     stack_.embedding_scale = attributes.scale;
-    stack_.norm = {nullptr, nullptr};
-    if (norm.size() > 0) {
-      const auto add = [&](const Tensor& part, const float** name) {
-        return AddPiece<T>(part, /*transposed=*/false, "norm", device, arena, name);
-      };
-      TF_LS_RETURN_IF_ERROR(add(norm[0], &stack_.norm.gamma));
-      TF_LS_RETURN_IF_ERROR(add(norm[1], &stack_.norm.beta));
-    }
     stack_.epsilon = attributes.options.epsilon;
-    return Status();
+    TF_LS_RETURN_IF_ERROR(
+        ReadNorm<T>(context, "embedding_norm", device, arena, &stack_.embedding_norm));
+    return ReadNorm<T>(context, "norm", device, arena, &stack_.norm);
+  }
+
+  // gamma and beta, or none.
+  template <typename T>
+  Status ReadNorm(tensorflow::OpKernelContext* context, const char* name,
+                  DeviceContext<Device>* device, Arena* arena,
+                  LayerNormWeights<const float*>* norm) {
+    tensorflow::OpInputList parts;
+    TF_LS_RETURN_IF_ERROR(context->input_list(name, &parts));
+    for (const Tensor& part : parts) TF_LS_RETURN_IF_ERROR(CheckShape(part, {hidden_size_}, name));
+    *norm = {nullptr, nullptr};
+    if (parts.size() == 0) return Status();
+    const auto add = [&](const Tensor& part, const float** weight) {
+      return AddPiece<T>(part, /*transposed=*/false, name, device, arena, weight);
+    };
+    TF_LS_RETURN_IF_ERROR(add(parts[0], &norm->gamma));
+    return add(parts[1], &norm->beta);
   }
 
   Status ReadPositions(tensorflow::OpKernelContext* context, const StackAttributes& attributes,
@@ -130,8 +140,10 @@ class PackedStack {
     }
     if (positions.size() == 0) return Status();
     TF_LS_RETURN_IF_ERROR(CheckRank(positions[0], 2, "positions"));
-    max_length_ = positions[0].dim_size(0);
-    TF_LS_RETURN_IF_ERROR(CheckShape(positions[0], {max_length_, hidden_size_}, "positions"));
+    const int64_t rows = positions[0].dim_size(0);
+    TF_LS_RETURN_IF_ERROR(CheckShape(positions[0], {rows, hidden_size_}, "positions"));
+    token_types_ = attributes.token_types;
+    TF_LS_RETURN_IF_ERROR(CountPositions(rows, token_types_, &max_length_));
     stack_.positions = device->Float(Kept(positions[0]), arena);
     return Status();
   }
@@ -191,6 +203,7 @@ class PackedStack {
   int64_t vocab_size_ = 0;
   int64_t hidden_size_ = 0;
   int64_t max_length_ = kUnlimited;
+  int token_types_ = 1;
   int64_t kept_positions_ = kUnlimited;  // sinusoids; longer sentences have others made
   std::vector<WeightPiece> pieces_;
   std::vector<const float*> pointers_;  // to the layers' weights

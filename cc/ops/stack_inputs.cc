@@ -1,5 +1,7 @@
 #include "cc/ops/stack_inputs.h"
 
+#include "cc/ops/token_types.h"
+
 namespace tf_ls {
 namespace {
 
@@ -9,22 +11,28 @@ using tensorflow::shape_inference::InferenceContext;
 using tensorflow::shape_inference::ShapeHandle;
 
 struct ListLengths {
-  int positions, norm, weights, layers;
+  int positions, embedding_norm, norm, weights, layers;
 };
+
+Status CheckNorm(const char* name, int tensors) {
+  if (tensors == 0 || tensors == 2) return Status();
+  return InvalidArgument(name, " must be a list of gamma and beta, or empty, got ", tensors,
+                         " tensors");
+}
 
 // Of a shape function's context, or of a kernel's construction.
 template <typename Context>
 Status ReadLists(Context* context, ListLengths* lists) {
   TF_LS_RETURN_IF_ERROR(context->GetAttr("P", &lists->positions));
+  TF_LS_RETURN_IF_ERROR(context->GetAttr("E", &lists->embedding_norm));
   TF_LS_RETURN_IF_ERROR(context->GetAttr("G", &lists->norm));
   TF_LS_RETURN_IF_ERROR(ReadWeightCount(context, &lists->weights));
   TF_LS_RETURN_IF_ERROR(context->GetAttr("num_layers", &lists->layers));
   if (lists->positions > 1) {
     return InvalidArgument("there is at most one table of positions, got ", lists->positions);
   }
-  if (lists->norm == 0 || lists->norm == 2) return Status();
-  return InvalidArgument("norm must be a list of gamma and beta, or empty, got ", lists->norm,
-                         " tensors");
+  TF_LS_RETURN_IF_ERROR(CheckNorm("embedding_norm", lists->embedding_norm));
+  return CheckNorm("norm", lists->norm);
 }
 
 }  // namespace
@@ -36,6 +44,9 @@ Status StackAttributes::Read(tensorflow::OpKernelConstruction* construction) {
   TF_LS_RETURN_IF_ERROR(construction->GetAttr("scale", &scale));
   TF_LS_RETURN_IF_ERROR(construction->GetAttr("sinusoids", &sinusoids));
   layers = lists.layers;
+  token_types = 1;
+  if (construction->HasAttr("token_types"))
+    TF_LS_RETURN_IF_ERROR(ReadTokenTypes(construction, &token_types));
   if (lists.positions == 0 || !sinusoids) return Status();
   return InvalidArgument("positions are given, and sinusoids wanted too");
 }
@@ -50,7 +61,7 @@ Status CheckEndShapes(InferenceContext* c, int* next, ShapeHandle* table) {
     TF_LS_RETURN_IF_ERROR(c->WithRank(c->input((*next)++), 2, &shape));
     TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(shape, 1), &hidden));
   }
-  for (int i = 0; i < lists.norm; ++i) {
+  for (int i = 0; i < lists.embedding_norm + lists.norm; ++i) {
     TF_LS_RETURN_IF_ERROR(c->WithRank(c->input((*next)++), 1, &shape));
     TF_LS_RETURN_IF_ERROR(c->Merge(hidden, c->Dim(shape, 0), &hidden));
   }

@@ -4,12 +4,14 @@
 #include "cc/ops/checks.h"
 
 // What operations take of a stack, an encoder or a decoder: lists of weights, and attributes that
-// say what they are. Inputs are "table" (table_type), "positions" (P * W), "norm" (G * W),
-// "weights" (weight_types) and "scales" (S * float, see Int8Scales).
+// say what they are. Inputs are "table" (table_type), "positions" (P * W), and the norms of the
+// embedding and of the end, "embedding_norm" (E * W) and "norm" (G * W); "weights" (weight_types)
+// and "scales" (S * float, see Int8Scales).
 #define TF_LS_STACK_ATTRIBUTES                                                         \
   .Attr("W: {float, half, bfloat16} = DT_FLOAT")                                       \
       .Attr("table_type: {float, half, bfloat16, int8}")                               \
       .Attr("P: int >= 0")                                                             \
+      .Attr("E: int >= 0 = 0")                                                         \
       .Attr("G: int >= 0")                                                             \
       .Attr("weight_types: list({float, half, bfloat16, int8}) >= 1")                  \
       .Attr("S: int >= 0")                                                             \
@@ -29,11 +31,12 @@ struct StackAttributes {
   int layers;
   float scale;
   bool sinusoids;
+  int token_types;  // of an encoder; 1 of a decoder
 
   Status Read(tensorflow::OpKernelConstruction* construction);
 };
 
-// The shape function's part: of table, positions and norm, which begin with input `*next`, and are
+// The shape function's part: of table, positions and norms, which begin with input `*next`, and are
 // followed by it in the end.
 Status CheckEndShapes(tensorflow::shape_inference::InferenceContext* context, int* next,
                       tensorflow::shape_inference::ShapeHandle* table);

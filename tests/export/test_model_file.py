@@ -1,5 +1,7 @@
 """A model file in tf_ls.inference: the tokens of the model that it was made of."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -10,6 +12,7 @@ import tf_ls.inference as lsi
 from tf_ls import export, files, ops
 from tf_ls.export import model_file
 from tf_ls.files.lightseq_export import sinusoids
+from tf_ls.models.encoder_decoder import EncoderDecoder
 
 SENTENCES = [row[:length].tolist() for row, length in zip(INPUTS["src"], SOURCE_LENGTHS)]
 OPTIONS = {"beam_size": 3, "length_penalty": "lightseq", "max_length": TARGET_POSITIONS}
@@ -63,6 +66,39 @@ def test_structures(tmp_path, changes):
         "is_post_ln": not changes.get("pre_layer_norm", True),
     }
     assert_generates(written(model, tmp_path, **settings), model)
+
+
+@pytest.mark.parametrize(
+    ("precision", "rtol"), [("float32", 1e-5), ("bfloat16", 3e-2), ("int8", 5e-2)]
+)
+@pytest.mark.parametrize(
+    ("is_post_norm", "field"), [(True, "norm"), (False, "embedding_norm")], ids=["bart", "mbart"]
+)
+def test_norms_behind_embeddings(tmp_path, is_post_norm, field, precision, rtol):
+    model = build(pre_layer_norm=not is_post_norm)
+    file = exported(files.state_dict(model), is_post_ln=is_post_norm)
+    rng = np.random.default_rng(0)
+    norms = []
+    for part in ("src_embedding", "trg_embedding"):
+        norms.append(np.float32([1.0, 0.0] + 0.3 * rng.normal(size=(HIDDEN, 2))).T)
+        for half, numbers in zip(("scale", "bias"), norms[-1]):
+            file.put(f"{part}/{field}_{half}", numbers)
+    weights = model.encoder_decoder()
+    encoder, decoder = (
+        dataclasses.replace(stack, embedding_norm=tuple(tf.constant(norm)))
+        for stack, norm in zip((weights.encoder, weights.decoder), norms)
+    )
+    path = files.write(file, tmp_path / "model.pb")
+    transformer = lsi.Transformer(path, 8, precision=precision)
+    count = transformer.options["num_hypotheses"]
+    options = ops.SearchOptions(**{**OPTIONS, "eos": EOS, "num_hypotheses": count})
+    arguments = (INPUTS["src"], INPUTS["src"] == 0, START, options)
+    wanted = EncoderDecoder(encoder, decoder).generate(*arguments, dtype="float32")
+    tokens, scores = transformer.infer(SENTENCES)
+    np.testing.assert_allclose(scores[:, 0], wanted.scores[:, 0], rtol=rtol)
+    if precision == "float32":
+        np.testing.assert_array_equal(tokens, wanted.tokens)
+        assert np.unique(wanted.tokens[:, 0]).size > 1
 
 
 @pytest.mark.parametrize(
@@ -143,7 +179,6 @@ def test_sentences_longer_than_the_positions(tmp_path, model):
     [
         ({"multilg_type": 1}, "model_conf/multilg_type: expected 0"),
         ({"sampling_method": "topk_greedy"}, "model_conf/sampling_method: topk_greedy is not"),
-        ({"is_post_ln": True}, "src_embedding/norm_scale: a model with is_post_ln has it behind"),
         ({"beam_size": 65}, "model_conf: beam_size: expected 1 to 64, got 65"),
         ({"search_options": '{"beams": 3}'}, "model_conf: .* unexpected keyword argument 'beams'"),
         ({"prefix": "[1]"}, "model_conf/prefix: expected none"),

@@ -265,6 +265,20 @@ def test_structures(changes):
     assert_as_the_operation(build(**changes).encoder_decoder(), coverage_penalty=0.1)
 
 
+def test_norms_of_embeddings_and_token_types(model):
+    weights = model.encoder_decoder()
+    norms = tf.unstack(tf.random.stateless_normal([4, 12], [1, 2]))
+    positions = tf.random.stateless_normal([2 * SOURCE.shape[1], 12], [1, 3])
+    encoder = dataclasses.replace(
+        weights.encoder, embedding_norm=norms[:2], positions=positions, token_types=2
+    )
+    decoder = dataclasses.replace(weights.decoder, embedding_norm=norms[2:])
+    assert_as_the_operation(EncoderDecoder(encoder, decoder))
+    short = dataclasses.replace(encoder, positions=positions[:8])
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"has 4 rows.* token at \[0, 4\]"):
+        assert_as_the_operation(EncoderDecoder(short, decoder))
+
+
 def test_tables_of_positions_and_causal_encoders(model):
     weights = model.encoder_decoder()
     table = tf.random.stateless_normal([7, 12], [1, 2])

@@ -112,6 +112,46 @@ def test_start_of_a_learned_table():
     np.testing.assert_array_equal(tape.gradient(output, positions), wanted)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("packed", [True, False], ids=["packed", "dense"])
+@pytest.mark.parametrize("start", [0, 2])
+def test_token_types(start, packed, dtype):
+    """Position p of type t is row t * P + p, in the gradient, too."""
+    rng = np.random.default_rng(0)
+    rows_of_type, token_types = LENGTH + 4, 3
+    table = rounded(rng.normal(size=[token_types * rows_of_type, HIDDEN]), dtype)
+    types = np.where(REAL | (not packed), rng.integers(0, token_types, REAL.shape), -1)
+    cotangent = rounded(rng.normal(size=[*REAL.shape, HIDDEN]), dtype)
+    layout = packed_layout() if packed else None
+    positions = tf.constant(table, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(positions)
+        output = ops.embedding(
+            tf.zeros(REAL.shape, tf.int32),
+            tf.zeros([1, HIDDEN], dtype),
+            indices=layout,
+            positions=positions,
+            types=tf.constant(types),
+            token_types=token_types,
+            start=start,
+        )
+        output = from_rows(output, layout) if packed else output
+    seen = REAL if packed else np.ones_like(REAL)
+    rows = types * rows_of_type + start + np.arange(LENGTH)
+    assert_close(output, np.where(seen[..., None], table[rows], 0.0), dtype)
+    wanted = np.zeros(table.shape)
+    np.add.at(wanted, rows[seen], cotangent[seen].astype(np.float64))
+    gradient = tape.gradient(output, positions, tf.constant(cotangent, dtype))
+    assert_close(gradient, wanted, dtype, "gradient of positions")
+
+
+def test_tokens_are_of_type_0_unless_told():
+    table = tf.random.stateless_normal([8, 3], [1, 2])
+    arguments = (tf.zeros([2, 4], tf.int32), tf.zeros([1, 3]))
+    output = ops.embedding(*arguments, positions=table, token_types=2)
+    np.testing.assert_array_equal(output, np.broadcast_to(table[:4], [2, 4, 3]))
+
+
 def test_position_is_that_in_the_padded_batch():
     real = np.array([[False, True, False, True]])
     layout = packed_layout(real)

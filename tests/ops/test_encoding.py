@@ -56,11 +56,17 @@ def encoder_of(seed=0, *, layers=2, hidden=HIDDEN, filter_size=FILTER, **structu
     )
 
 
-def expected_of(encoder, ids=IDS, padding=PADDING):
+def norm_of(seed, hidden=HIDDEN):
+    rng = np.random.default_rng(seed)
+    return 1.0 + 0.1 * rng.normal(size=hidden), 0.1 * rng.normal(size=hidden)
+
+
+def expected_of(encoder, ids=IDS, padding=PADDING, types=None):
+    types = np.zeros_like(ids) if types is None else types
     memory = np.zeros([*ids.shape, encoder.table.shape[1]])
     for row, (sentence, gaps) in enumerate(zip(ids, padding)):
         places = np.flatnonzero(~gaps)
-        memory[row, : len(places)] = encode(encoder, sentence[places], places)
+        memory[row, : len(places)] = encode(encoder, sentence[places], places, types[row][places])
     return memory
 
 
@@ -87,12 +93,14 @@ both = pytest.mark.parametrize("kind", KINDS, ids=["unpacked", "packed"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("weights_dtype", DTYPES)
 def test_numbers(kind, weights_dtype, dtype):
-    tensors = as_tensors(encoder_of(), weights_dtype)
+    encoder = encoder_of(embedding_norm=norm_of(8))
+    tensors = as_tensors(encoder, weights_dtype)
     rounded = as_float32(
         dataclasses.replace(
-            encoder_of(),
+            encoder,
             layers=[[w.numpy().astype(np.float64) for w in layer] for layer in tensors.layers],
             table=tensors.table.numpy().astype(np.float64),
+            embedding_norm=[part.numpy().astype(np.float64) for part in tensors.embedding_norm],
             norm=[part.numpy().astype(np.float64) for part in tensors.norm],
         )
     )
@@ -105,6 +113,9 @@ def test_numbers(kind, weights_dtype, dtype):
     "structure",
     [
         {"pre_norm": False, "norm": None},
+        {"pre_norm": False, "norm": None, "embedding_norm": norm_of(9), "epsilon": 1e-12},
+        {"embedding_norm": norm_of(9), "activation": "silu", "epsilon": 1e-5},
+        {"activation": "swish"},
         {"positions": None, "layers": 1, "activation": "gelu"},
         {"positions": np.arange(7 * HIDDEN).reshape(7, HIDDEN) % 5 / 5},
         {"causal": True, "activation": "tanh", "epsilon": 1e-2},
@@ -145,6 +156,96 @@ def test_sentences_longer_than_the_sinusoids_that_are_kept():
     padding = np.arange(1040)[np.newaxis] < 1030
     expected = expected_of(encoder, ids, padding)
     check(run(ops.PackedEncoder(as_tensors(encoder)), ids, padding), expected, padding)
+
+
+# Token types -------------------------------------------------------------------------------------
+
+TYPES = np.where(PADDING, -7, (IDS + np.arange(IDS.shape[1])) % 3)
+
+
+def typed_encoder(token_types=3, positions=IDS.shape[1]):
+    table = np.random.default_rng(4).normal(size=(token_types * positions, HIDDEN))
+    return encoder_of(4, positions=table, token_types=token_types, embedding_norm=norm_of(5))
+
+
+@both
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_token_types(kind, dtype):
+    encoder = typed_encoder()
+    packed_or_not = kind(as_tensors(encoder), dtype)
+    encoded = run(packed_or_not, types=tf.constant(TYPES, tf.int32), dtype=dtype)
+    check(encoded, expected_of(encoder, types=TYPES), dtype=dtype)
+    check(run(packed_or_not, dtype=dtype), expected_of(encoder), dtype=dtype)  # of type 0
+
+
+@both
+def test_models_without_token_types_know_type_0(kind):
+    encoder = kind(as_tensors(encoder_of()), "float32")
+    zeros = run(encoder, types=tf.constant(np.where(PADDING, 5, 0)))
+    np.testing.assert_array_equal(zeros.memory, run(encoder).memory)
+    with pytest.raises(BadInput, match=r"types must be from 0 to 0 in a model of 1 token types"):
+        run(encoder, types=tf.constant(np.ones_like(IDS)))
+
+
+@both
+def test_a_type_has_its_share_of_the_positions(kind):
+    encoder = kind(as_tensors(typed_encoder(positions=4)), "float32")
+    run(encoder, IDS[:, :4], PADDING[:, :4], types=tf.constant(TYPES[:, :4]))
+    with pytest.raises(BadInput, match=r"has 4 rows, but the token at \[0, 4\] has position 4"):
+        run(encoder, types=tf.constant(TYPES))
+
+
+@both
+def test_bad_types(kind):
+    encoder = kind(as_tensors(typed_encoder()), "float32")
+    high, low = TYPES.copy(), TYPES.copy()
+    high[2, 3], low[1, 2] = 3, -1
+    for match, error, types in [
+        (r"types must be from 0 to 2 in a model of 3 .* got 3 at \[2, 3\]", BadInput, high),
+        (r"types must be from 0 to 2 in a model of 3 .* got -1 at \[1, 2\]", BadInput, low),
+        (r"types must have shape \[5,7\], got \[5,6\]", BadInput, TYPES[:, :6]),
+        (r"types must have shape \[5,7\], got \[7\]", BadInput, TYPES[0]),
+        (None, BadDtype, 1.0 * TYPES),
+    ]:
+        with pytest.raises(error, match=match):
+            run(encoder, types=tf.constant(types))
+    with pytest.raises(ValueError, match=r"Dimension.* 7 and 6|shape.*7.*6"):
+        tf.function(lambda: run(encoder, types=tf.constant(TYPES[:, :6])))()
+
+
+@both
+@pytest.mark.parametrize(
+    ("changed", "error", "match"),
+    [
+        ({"token_types": 0}, ValueError, "token_types must be at least 1, got 0"),
+        ({"token_types": 4}, BadInput, "as many rows for each of 4 token types, got 21 rows"),
+        ({"positions": None}, BadInput, "each of 3 token types, got no table"),
+        ({"positions": "sinusoids"}, BadInput, "each of 3 token types, got no table"),
+    ],
+    ids=str,
+)
+def test_bad_token_types(kind, changed, error, match):
+    encoder = dataclasses.replace(as_tensors(typed_encoder()), **changed)
+    with pytest.raises(error, match=match):
+        run(kind(encoder, "float32"))
+    with pytest.raises(ValueError, match=match):
+        tf.function(lambda: run(kind(encoder, "float32")))()
+
+
+def test_gradients_reach_all_of_an_encoder():
+    """Those of the norm behind the embedding, too, and of the positions that types have."""
+    encoder = as_variables(as_tensors(typed_encoder()))
+    types = np.where(PADDING, 0, TYPES % 2)
+    with tf.GradientTape() as tape:
+        memory = run(encoder, types=tf.constant(types)).memory
+    parts = (*encoder.embedding_norm, encoder.positions, encoder.table)
+    *norm, positions, table = tape.gradient(memory, parts, tf.constant(memory.numpy()))
+    assert all(np.abs(gradient).max() > 0 for gradient in (*norm, tf.convert_to_tensor(table)))
+    rows = (types * IDS.shape[1] + np.arange(IDS.shape[1]))[~PADDING]
+    assert set(np.flatnonzero(np.abs(positions).max(axis=1))) == set(rows)
+
+
+# One sentence and many ---------------------------------------------------------------------------
 
 
 def test_a_sentence_alone_is_what_it_is_among_others():
@@ -327,6 +428,11 @@ def test_bad_encoders():
     bad_encoder("table must have rank 2", table=tf.zeros([VOCABULARY]))
     bad_encoder("norm", norm=(tf.zeros([HIDDEN]), tf.zeros([HIDDEN + 1])))
     bad_encoder("gamma and beta", norm=(tf.zeros([HIDDEN]),))
+    bad_encoder(
+        r"embedding_norm must have shape \[12\], got \[13\]",
+        embedding_norm=(tf.zeros([HIDDEN]), tf.zeros([HIDDEN + 1])),
+    )
+    bad_encoder("embedding_norm must be a list of gamma", embedding_norm=(tf.zeros([HIDDEN]),))
     bad_encoder("positions", positions=tf.zeros([9, HIDDEN + 1]))
 
 
@@ -370,7 +476,7 @@ def test_bad_calls_of_packed_encoders():
 
 def test_bad_handles():
     encoder = as_tensors(encoder_of())
-    inputs = {"ids": INPUTS["ids"], "padding": INPUTS["padding"], "T": tf.float32}
+    inputs = {"ids": INPUTS["ids"], "padding": INPUTS["padding"], "types": [], "T": tf.float32}
     for handle in (
         library.ops.ls_anonymous_packed_encoder(),
         library.ops.ls_packed_encoder_handle(shared_name="nothing"),

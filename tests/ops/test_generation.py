@@ -214,10 +214,15 @@ def test_decoder_only(more):
     check(problem, options_of("beam_search", **more), [[1, 3], [], [5, 5, 5, 5, 5]])
 
 
+EMBEDDING_NORM = tuple(np.random.default_rng(6).normal(size=(2, HIDDEN)))
+
+
 @pytest.mark.parametrize(
     "structure",
     [
         {"pre_norm": False, "norm": None},
+        {"pre_norm": False, "norm": None, "embedding_norm": EMBEDDING_NORM, "epsilon": 1e-5},
+        {"embedding_norm": EMBEDDING_NORM, "activation": "silu", "epsilon": 1e-12},
         {"activation": "gelu"},
         {"activation": "gelu_nonapprox", "output_bias": None},
         {"output_weights": None, "layers": 1},

@@ -172,6 +172,7 @@ def encoder_of(seed=4):
             scale=2.0,
             positions="sinusoids",
             norm=(1.0 + 0.1 * rng.normal(size=HIDDEN), 0.1 * rng.normal(size=HIDDEN)),
+            embedding_norm=(1.0 + 0.1 * rng.normal(size=HIDDEN), 0.1 * rng.normal(size=HIDDEN)),
         )
     )
 

@@ -61,6 +61,7 @@ def test_every_bit(weights_dtype, dtype):
     "structure",
     [
         {"pre_norm": False, "norm": None},
+        {"embedding_norm": (np.full(HIDDEN, 0.5), np.arange(HIDDEN) / HIDDEN)},
         {"output_weights": None, "output_bias": None, "layers": 1},
         {"positions": None},
         {"positions": np.ones([9, HIDDEN])},
@@ -272,6 +273,10 @@ def test_bad_decoders():
     bad_decoder("output_bias", output_bias=tf.zeros([VOCABULARY + 1]))
     bad_decoder("norm", norm=(tf.zeros([HIDDEN]), tf.zeros([HIDDEN + 1])))
     bad_decoder("gamma and beta", norm=(tf.zeros([HIDDEN]),))
+    bad_decoder(
+        r"embedding_norm must have shape \[12\], got \[13\]",
+        embedding_norm=(tf.zeros([HIDDEN]), tf.zeros([HIDDEN + 1])),
+    )
     bad_decoder("positions", positions=tf.zeros([9, HIDDEN + 1]))
     kernel = [tf.zeros([0, 2 * HIDDEN]) if i == 10 else w for i, w in enumerate(layers[0])]
     bad_decoder("kv kernel must have rows", layers=[kernel, layers[1]])

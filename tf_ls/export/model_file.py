@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Optional
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -30,7 +30,7 @@ def describe(model: Model) -> TranslationModel:
 
     Raises:
         InvalidModelFile: numbers that are infinite or NaN; something that the operations cannot
-            compute: languages, norms in front of the layers, sampling by topk_greedy.
+            compute: languages, sampling by topk_greedy.
     """
     refuse_what_is_not_computed(model)
     shapes = model.shapes()
@@ -51,15 +51,6 @@ def refuse_what_is_not_computed(model: Model) -> None:
         )
     if model.prefix():
         raise InvalidModelFile("model_conf/prefix: expected none, which is all that is generated")
-    for name in ("src_embedding/embedding_norm_scale", "trg_embedding/embedding_norm_scale"):
-        if name in model.shapes():
-            raise InvalidModelFile(f"{name}: the operations have no norm behind the embedding")
-    for name in ("src_embedding/norm_scale", "trg_embedding/norm_scale"):
-        if model.setting("is_post_ln") and name in model.shapes():
-            raise InvalidModelFile(
-                f"{name}: a model with is_post_ln has it behind the embedding, where the operations"
-                " have no norm"
-            )
 
 
 def _options(model: Model, positions: int) -> ops.SearchOptions:
@@ -111,7 +102,7 @@ def _encoder(model: Model, shapes: Shapes) -> ops.Encoder:
         ],
         table=weight("src_embedding/token_embedding"),
         positions=weight("src_embedding/position_embedding"),
-        norm=_norm(model, shapes, "src_embedding"),
+        **_norms(model, shapes, "src_embedding"),
         **_structure(model),
     )
 
@@ -137,16 +128,22 @@ def _decoder(model: Model, shapes: Shapes) -> ops.Decoder:
         table=tf.constant(table / np.float32(scale)),
         scale=scale,
         positions=weight("trg_embedding/position_embedding"),
-        norm=_norm(model, shapes, "trg_embedding"),
+        **_norms(model, shapes, "trg_embedding"),
         output_bias=weight("trg_embedding/shared_bias"),
         **_structure(model),
     )
 
 
-def _norm(model: Model, shapes: Shapes, part: str) -> Optional[tuple[tf.Tensor, tf.Tensor]]:
-    if f"{part}/norm_scale" not in shapes:
-        return None
-    return tuple(_weight(model, shapes, f"{part}/{name}") for name in ("norm_scale", "norm_bias"))
+def _norms(model: Model, shapes: Shapes, part: str) -> dict[str, tuple[tf.Tensor, ...]]:
+    """The norms among an embedding's fields: `norm` is behind the layers if they are pre-norm."""
+    places = {"norm": "norm", "embedding_norm": "embedding_norm"}
+    if model.setting("is_post_ln"):
+        places = {"norm": "embedding_norm"}
+    return {
+        place: tuple(_weight(model, shapes, f"{part}/{name}_{half}") for half in ("scale", "bias"))
+        for name, place in places.items()
+        if f"{part}/{name}_scale" in shapes
+    }
 
 
 def _weight(model: Model, shapes: Shapes, name: str) -> tf.Tensor:

@@ -19,6 +19,8 @@ def embedding(
     indices: tf.Tensor | RowLayout | None = None,
     scale: float = 1.0,
     positions: tf.Tensor | str | None = None,
+    types: tf.Tensor | None = None,
+    token_types: int = 1,
     start: tf.Tensor | int = 0,
     dropout: float = 0.0,
     seed: tf.Tensor | None = None,
@@ -37,6 +39,10 @@ def embedding(
             need", 2017, sines in the first half of a row and cosines in the second, of any length;
             a tensor [P, H] of the table's dtype adds its row l to the token at [b, l], and has a
             gradient; None adds nothing.
+        types: integers [B, L], the type of each token (BERT's segments), from 0 on; None: all are
+            of type 0. Those that no index names may be anything.
+        token_types: how many types there are. Where there are more than one, positions are a tensor
+            [token_types * P, H]: a token of type t at [b, l] gets the row t * P + l.
         start: the position of the first token of a sentence; an integer, or a scalar of any integer
             dtype.
         dropout: the probability of a number to be dropped, in [0, 1).
@@ -51,9 +57,11 @@ def embedding(
 
     Raises:
         tf.errors.InvalidArgumentError: if an id is not in the vocabulary, a sentence is longer than
-            the table of positions, or shapes do not fit each other.
-        ValueError: likewise, where shapes are known when a graph is built; unknown positions.
-        TypeError: ids or start that are no integers.
+            the table of positions, a type is not among token_types, token_types have no table of
+            positions, or shapes do not fit each other.
+        ValueError: likewise, where shapes are known when a graph is built; unknown positions; fewer
+            than one token type.
+        TypeError: ids, types or start that are no integers.
     """
     if isinstance(positions, str) and positions != SINUSOIDS:
         raise ValueError(f'positions must be "{SINUSOIDS}", a tensor or None, got "{positions}"')
@@ -62,14 +70,17 @@ def embedding(
     sinusoids = isinstance(positions, str)
     with on_host():
         ids, start = int64(ids, "ids"), int64(start, "start")
+        types = [] if types is None else [int64(types, "types")]
     return library.ops.ls_embedding(
         ids=ids,
         indices=[] if indices is None else [indices],
+        types=types,
         table=table,
         positions=[] if positions is None or sinusoids else [positions],
         start=start,
         seed=seed_for(seed, dropout),
         scale=scale,
+        token_types=check_token_types(token_types),
         sinusoids=sinusoids,
         dropout=dropout,
         sparse_gradient=sparse_gradient,
@@ -77,21 +88,35 @@ def embedding(
     )
 
 
+def check_token_types(token_types: int) -> int:
+    """Returns how many types of tokens there are.
+
+    Raises:
+        ValueError: fewer than one.
+    """
+    if token_types < 1:
+        raise ValueError(f"token_types must be at least 1, got {token_types}")
+    return token_types
+
+
 @tf.RegisterGradient("LSEmbedding")
 def _embedding_gradient(op: tf.Operation, dy: tf.Tensor):
     ids, *rest, start, seed = op.inputs
     indices, rest = rest[: op.get_attr("N")], rest[op.get_attr("N") :]
+    types, rest = rest[: op.get_attr("K")], rest[op.get_attr("K") :]
     table, *positions = rest
     sparse = op.get_attr("sparse_gradient")
     gradients = library.ops.ls_embedding_grad(
         dy=dy,
         ids=ids,
         indices=indices,
+        types=types,
         table=table,
         positions=positions,
         start=start,
         seed=seed,
         scale=op.get_attr("scale"),
+        token_types=op.get_attr("token_types"),
         dropout=op.get_attr("dropout"),
         sparse_gradient=sparse,
     )
@@ -99,5 +124,5 @@ def _embedding_gradient(op: tf.Operation, dy: tf.Tensor):
     if sparse:
         shape = tf.shape(table, out_type=tf.int64)
         dtable = tf.IndexedSlices(dtable, gradients.rows, dense_shape=shape)
-    nones = [None] * len(indices)
+    nones = [None] * (len(indices) + len(types))
     return [None, *nones, dtable, *gradients.dpositions, None, None]

@@ -32,6 +32,7 @@ def encode(
     ids: tf.Tensor,
     padding: tf.Tensor,
     *,
+    types: tf.Tensor | None = None,
     dtype: tf.DType | str | None = None,
 ) -> Encoded:
     """Encodes sentences, with a PackedEncoder in one operation.
@@ -44,6 +45,8 @@ def encode(
         ids: integers [B, S].
         padding: bool [B, S], True at padding, which may be anywhere and is neither read nor
             computed. A token's position is its place in its row.
+        types: integers [B, S], the type of each token (BERT's segments), of an encoder with
+            `token_types`; None: all are of type 0. Those at padding may be anything.
         dtype: what to compute in, and of the memory; None: the table's dtype, or that of the
             PackedEncoder, which has no other.
 
@@ -52,14 +55,14 @@ def encode(
 
     Raises:
         tf.errors.InvalidArgumentError: shapes that do not fit each other, an id that is not in the
-            vocabulary, a sentence that is longer than the table of positions, another dtype than
-            the PackedEncoder's.
+            vocabulary, a type that is not among the encoder's, a sentence that is longer than the
+            table of positions, another dtype than the PackedEncoder's.
         ValueError: the same, where it is known when a graph is built; an Encoder with matrices in
             int8.
-        TypeError: ids that are no integers.
+        TypeError: ids or types that are no integers.
     """
     if isinstance(encoder, PackedEncoder):
-        return _encode_packed(encoder, ids, padding, tf.as_dtype(dtype or encoder.dtype))
+        return _encode_packed(encoder, ids, padding, types, tf.as_dtype(dtype or encoder.dtype))
     if scales_of([encoder.table, *(weight for layer in encoder.layers for weight in layer)]):
         raise ValueError(
             "an encoder with matrices in int8 encodes when it is packed: PackedEncoder"
@@ -75,8 +78,11 @@ def encode(
         indices=layout,
         scale=encoder.scale,
         positions=encoder.positions,
+        types=types,
+        token_types=encoder.token_types,
         dtype=dtype,
     )
+    rows = _normalized(rows, encoder.embedding_norm, encoder.epsilon)
     for weights in encoder.layers:
         rows = encoder_layer(
             rows,
@@ -88,19 +94,31 @@ def encode(
             epsilon=encoder.epsilon,
             causal=encoder.causal,
         )
-    if encoder.norm is not None:
-        gamma, beta = (tf.cast(parameter, tf.float32) for parameter in encoder.norm)
-        rows = layer_norm(rows, gamma, beta, encoder.epsilon)
+    rows = _normalized(rows, encoder.norm, encoder.epsilon)
     return Encoded(unpack(rows, side_by_side, shape), lengths)
 
 
+def _normalized(
+    rows: tf.Tensor, norm: tuple[tf.Tensor, tf.Tensor] | None, epsilon: float
+) -> tf.Tensor:
+    if norm is None:
+        return rows
+    gamma, beta = (tf.cast(parameter, tf.float32) for parameter in norm)
+    return layer_norm(rows, gamma, beta, epsilon)
+
+
 def _encode_packed(
-    encoder: PackedEncoder, ids: tf.Tensor, padding: tf.Tensor, dtype: tf.DType
+    encoder: PackedEncoder,
+    ids: tf.Tensor,
+    padding: tf.Tensor,
+    types: tf.Tensor | None,
+    dtype: tf.DType,
 ) -> Encoded:
     with on_host():
         ids = int64(ids, "ids")
+        types = [] if types is None else [int64(types, "types")]
     encoded = library.ops.ls_encode_packed(
-        ids=ids, padding=padding, encoder=encoder.resource_handle, T=dtype
+        ids=ids, padding=padding, types=types, encoder=encoder.resource_handle, T=dtype
     )
     memory = tf.ensure_shape(encoded.memory, [None, None, encoder.encoder.table.shape[1]])
     return Encoded(memory, encoded.lengths)

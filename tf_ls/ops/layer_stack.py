@@ -38,12 +38,18 @@ class LayerStack:
     """As for `embedding`: "sinusoids", or a table [P, H] with as many rows as sentences may become
     long (for those that are generated see `SearchOptions.max_extra_length`)."""
 
+    embedding_norm: tuple[tf.Tensor, tf.Tensor] | None = None
+    """gamma and beta [H] of a layer norm in front of the first layer, behind scale and
+    positions."""
+
     norm: tuple[tf.Tensor, tf.Tensor] | None = None
     """gamma and beta [H] of a layer norm behind the last layer."""
 
     pre_norm: bool = True
     activation: str = "relu"
+
     epsilon: float = 1e-6
+    """Of all layer norms."""
 
 
 def stack_inputs(stack: LayerStack) -> dict[str, Any]:
@@ -63,7 +69,8 @@ def stack_inputs(stack: LayerStack) -> dict[str, Any]:
     return {
         "table": numbers_of(stack.table),
         "positions": [] if stack.positions is None or sinusoids else [stack.positions],
-        "norm": [] if stack.norm is None else list(stack.norm),
+        "embedding_norm": list(stack.embedding_norm or ()),
+        "norm": list(stack.norm or ()),
         "weights": [numbers_of(weight) for weight in weights],
         "scales": scales_of([stack.table, *weights]),
         "num_layers": len(stack.layers),

@@ -42,6 +42,8 @@ def _last_position(decoder: Decoder, memory: Optional[Array], ids: list[int]):
     if isinstance(positions, str):
         positions = reference.timing_signal(0, len(ids), decoder.table.shape[1])
     x = reference.embedding(np.array(ids), decoder.table, decoder.scale, positions)
+    if decoder.embedding_norm is not None:
+        x = reference.layer_norm(x, *decoder.embedding_norm, decoder.epsilon)
     structure = (decoder.num_heads, decoder.pre_norm, decoder.activation, decoder.epsilon)
     attention = None
     for weights in decoder.layers:

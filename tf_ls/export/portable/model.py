@@ -40,7 +40,8 @@ def _embed(part: Any, ids: tf.Tensor, places: tf.Tensor, dtype: tf.DType) -> tf.
     """Returns [..., n, H] of ids [..., n], each at one of places [n] or [1]."""
     words = tf.cast(tf.gather(part.table, ids), tf.float32)
     hidden = part.table.shape[1]
-    return tf.cast(words * part.scale + _positional(part.positions, places, hidden), dtype)
+    x = tf.cast(words * part.scale + _positional(part.positions, places, hidden), dtype)
+    return x if part.embedding_norm is None else _norm(x, *part.embedding_norm, part.epsilon)
 
 
 # Layers ------------------------------------------------------------------------------------------
@@ -127,7 +128,7 @@ def _attend(
 
 
 def encode(encoder: ops.Encoder, ids: tf.Tensor, padding: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
-    """Returns what a decoder attends to, [B, S, H]; of no meaning at padding.
+    """Returns what a decoder attends to, [B, S, H]; of no meaning at padding. Tokens are of type 0.
 
     Args:
         encoder: whose weights are of any dtype.
@@ -169,7 +170,7 @@ def _checked_ids(encoder: ops.Encoder, ids: tf.Tensor, padding: tf.Tensor) -> tf
         *(", got ", tf.gather_nd(ids, bad), " at [", bad, "]"),
     )
     if tf.is_tensor(encoder.positions):
-        rows = tf.shape(encoder.positions, tf.int64)[0]
+        rows = tf.shape(encoder.positions, tf.int64)[0] // encoder.token_types
         behind = tf.where(~padding & (tf.range(tf.shape(ids, tf.int64)[1]) >= rows))[:1]
         requirements += require(
             tf.size(behind) == 0,

@@ -16,10 +16,16 @@ def make_inputs(rng: np.random.Generator, dtype: str) -> Inputs:
     lengths, length = random_lengths(rng)
     start = int(rng.integers(0, 50))
     positions = rng.choice(["", ops.SINUSOIDS, "learned"])
+    token_types = 1
     if positions == "learned":
-        positions = rng.normal(size=[start + length + int(rng.integers(1, 4)), hidden])
+        token_types = int(rng.integers(1, 4))
+        rows = token_types * (start + length + int(rng.integers(1, 4)))
+        positions = rng.normal(size=[rows, hidden])
+    tokens = _tokens(rng, lengths, length, vocabulary, packed=bool(rng.integers(2)))
     return {
-        **_tokens(rng, lengths, length, vocabulary, packed=bool(rng.integers(2))),
+        **tokens,
+        "types": rng.integers(0, token_types, tokens["ids"].shape),
+        "token_types": token_types,
         "table": rng.normal(size=[vocabulary, hidden]),
         "scale": float(rng.uniform(0.5, 20.0)),
         "positions": positions if isinstance(positions, np.ndarray) else str(positions) or None,
@@ -32,6 +38,8 @@ def make_timing_inputs(rng: np.random.Generator, dtype: str) -> Inputs:
     lengths = rng.integers(5, 65, 64).tolist()
     return {
         **_tokens(rng, lengths, 64, 8000, packed=True),
+        "types": None,
+        "token_types": 1,
         "table": rng.normal(size=[8000, 512]),
         "scale": 512**0.5,
         "positions": ops.SINUSOIDS,
@@ -58,24 +66,29 @@ def operation(ids, real, layout, table, **options):
     )
 
 
-def _positions(ids, table, positions, start):
-    """The rows of each position, or None."""
+def _positional(ids, types, token_types, table, positions, start):
+    """What is added to embeddings; it broadcasts to [B, L, H]."""
+    if positions is None:
+        return tf.zeros([], table.dtype)
     if isinstance(positions, str):
         signal = reference.timing_signal(start, ids.shape[1], table.shape[1])
         return tf.constant(signal, table.dtype)
-    return None if positions is None else positions[start:]
+    rows_of_type = positions.shape[0] // token_types
+    places = tf.range(start, start + ids.shape[1], dtype=types.dtype)
+    return tf.gather(positions, types * rows_of_type + places)
 
 
-def exact(ids, real, layout, table, scale, positions, start, sparse_gradient):
-    rows = _positions(ids, table, positions, start)
+def exact(ids, real, layout, table, scale, sparse_gradient, **positional):
     output = np.zeros([*ids.shape, table.shape[1]])
     for b, sentence in enumerate(np.asarray(ids)):
-        output[b] = reference.embedding(sentence, table, scale, rows)
+        output[b] = reference.embedding(sentence, table, scale)
+    output += _positional(ids, table=table, **positional)
     return np.where(np.asarray(real)[..., None], output, 0.0)
 
 
-def stock(ids, real, layout, table, scale, positions, start, sparse_gradient):
-    output = reference.embedding_tf(ids, table, scale, _positions(ids, table, positions, start))
+def stock(ids, real, layout, table, scale, sparse_gradient, **positional):
+    embedded = reference.embedding_tf(ids, table, scale)
+    output = embedded + _positional(ids, table=table, **positional)
     return tf.where(real[..., None], output, tf.zeros([], output.dtype))
 
 

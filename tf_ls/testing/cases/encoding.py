@@ -19,7 +19,7 @@ def make_inputs(rng: np.random.Generator, dtype: str) -> Inputs:
     heads, hidden = random_heads(rng)
     weights = _weights(rng, hidden, int(rng.integers(1, 100)))
     return {
-        **_inputs(rng, dtype, random_shape(rng, 2), hidden),
+        **_inputs(rng, dtype, random_shape(rng, 2), hidden, token_types=int(rng.integers(1, 4))),
         **layer_inputs.random_structure(rng, dtype, weights),
         "num_heads": heads,
         "causal": bool(rng.integers(2)),
@@ -41,14 +41,18 @@ def _weights(rng, hidden, filter_size):
     return [weight for layer in layers for weight in layer]
 
 
-def _inputs(rng, dtype, shape, hidden, vocabulary=30) -> Inputs:
+def _inputs(rng, dtype, shape, hidden, vocabulary=30, token_types=1) -> Inputs:
     def numbers(*shape):
         return tf.constant(rng.normal(size=shape), tf.float32)
 
     return {
         "ids": rng.integers(0, vocabulary, shape),
         "padding": rng.random(shape) < 0.2,
+        "types": rng.integers(0, token_types, shape),
+        "token_types": token_types,
         "table": numbers(vocabulary, hidden),
+        "positions": numbers(token_types * shape[1], hidden),
+        "embedding_norm": [1 + 0.1 * numbers(hidden), 0.1 * numbers(hidden)],
         "norm": [1 + 0.1 * numbers(hidden), 0.1 * numbers(hidden)],
         "dtype": dtype,
     }
@@ -57,32 +61,32 @@ def _inputs(rng, dtype, shape, hidden, vocabulary=30) -> Inputs:
 def _encoder(weights, **parts) -> ops.Encoder:
     of_layer = len(weights) // LAYERS
     layers = [weights[i * of_layer : (i + 1) * of_layer] for i in range(LAYERS)]
-    return ops.Encoder(layers=layers, positions=ops.SINUSOIDS, **parts)
+    return ops.Encoder(layers=layers, **parts)
 
 
 def pack(inputs: Inputs) -> Inputs:
     parts = dict(inputs)
-    ids, padding, dtype = (parts.pop(name) for name in ("ids", "padding", "dtype"))
-    return {"ids": ids, "padding": padding, "encoder": ops.PackedEncoder(_encoder(**parts), dtype)}
+    batch = {name: parts.pop(name) for name in ("ids", "padding", "types")}
+    dtype = parts.pop("dtype")
+    return {**batch, "encoder": ops.PackedEncoder(_encoder(**parts), dtype)}
 
 
-def operation(ids, padding, encoder):
-    return ops.encode(encoder, ids, padding)._asdict()
+def operation(ids, padding, types, encoder):
+    return ops.encode(encoder, ids, padding, types=types)._asdict()
 
 
-def exact(ids, padding, dtype, norm, weights, **encoder):
-    parts = {name: _array(part) for name, part in encoder.items()}
-    model = _encoder([_array(w) for w in weights], norm=[_array(part) for part in norm], **parts)
-    ids, padding = _array(ids), _array(padding)
+def exact(ids, padding, types, dtype, **encoder):
+    model = _encoder(**_arrays(encoder))
+    ids, padding, types = _arrays([ids, padding, types])
     memory = np.zeros([*ids.shape, model.table.shape[1]])
     for row, (sentence, gaps) in enumerate(zip(ids, padding)):
         places = np.flatnonzero(~gaps)
-        memory[row, : len(places)] = encode(model, sentence[places], places)
+        memory[row, : len(places)] = encode(model, sentence[places], places, types[row][places])
     return {"memory": memory, "lengths": np.sum(~padding, axis=1, dtype=np.int64)}
 
 
-def _array(part):
-    return part.numpy() if isinstance(part, tf.Tensor) else part
+def _arrays(parts):
+    return tf.nest.map_structure(lambda p: p.numpy() if isinstance(p, tf.Tensor) else p, parts)
 
 
 CASE = Case(

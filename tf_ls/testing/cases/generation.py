@@ -55,6 +55,7 @@ def _inputs(rng, batch, source, length, hidden, vocabulary=30) -> Inputs:
         "start": rng.integers(0, vocabulary, batch),
         "prefix": rng.integers(EOS + 1, vocabulary, [batch, length]),
         "table": numbers(vocabulary, hidden),
+        "embedding_norm": [1 + 0.1 * numbers(hidden), 0.1 * numbers(hidden)],
         "norm": [1 + 0.1 * numbers(hidden), 0.1 * numbers(hidden)],
         "output_weights": numbers(vocabulary, hidden) / hidden**0.5,
         "output_bias": numbers(vocabulary),
@@ -82,12 +83,9 @@ def log_probs(memory, source_lengths, start, prefix, **decoder):
     return generated.log_probs[:, 0]
 
 
-def exact(memory, source_lengths, start, prefix, norm, weights, **decoder):
-    parts = {name: _array(part) for name, part in decoder.items()}
-    model_parts = _decoder(
-        [_array(weight) for weight in weights], norm=[_array(part) for part in norm], **parts
-    )
-    memory, source_lengths, start, prefix = map(_array, (memory, source_lengths, start, prefix))
+def exact(memory, source_lengths, start, prefix, **decoder):
+    model_parts = _decoder(**_arrays(decoder))
+    memory, source_lengths, start, prefix = _arrays([memory, source_lengths, start, prefix])
     # Without sentences there is no longest hypothesis.
     expected = np.zeros(prefix.shape if len(prefix) else (0, 0))
     for i, tokens in enumerate(prefix.tolist()):
@@ -98,8 +96,8 @@ def exact(memory, source_lengths, start, prefix, norm, weights, **decoder):
     return expected
 
 
-def _array(part):
-    return part.numpy() if isinstance(part, tf.Tensor) else part
+def _arrays(parts):
+    return tf.nest.map_structure(lambda p: p.numpy() if isinstance(p, tf.Tensor) else p, parts)
 
 
 CASE = Case(
