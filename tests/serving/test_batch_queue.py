@@ -31,6 +31,16 @@ def test_a_batch_has_the_oldest_and_the_nearest_in_length():
     assert taken(queue, sentences=4) == [1, 9]
 
 
+def test_how_many_batches_are_needed():
+    queue = filled(5, 1, 9)
+    for sentences, tokens, batches in ((3, 15, 1), (2, 15, 2), (3, 14, 2), (1, 1, 15)):
+        assert queue.batches(Budget(tokens, sentences)) == batches
+    queue.add("other options", Item(2, 1, 2))
+    assert queue.batches(Budget(30, 4)) == 2
+    queue.take(Budget(30, 4))
+    assert queue.batches(Budget(30, 4)) == 1
+
+
 @pytest.mark.parametrize(
     ("tokens", "batch"), [(1, [5]), (9, [5]), (10, [4, 5]), (15, [4, 4, 5]), (23, [4, 4, 5])]
 )

@@ -194,14 +194,14 @@ def test_overload_by_tokens():
 def test_overload_by_time():
     async def test(batcher):
         group = Doubler()
-        slow = submit(batcher, group, 1)  # at most 20 tokens a second
+        slow = submit(batcher, group, 1)  # at most 20 batches a second
         await asyncio.sleep(0.05)
         group.gate.set()
         await slow
         group.gate.clear()
         running = submit(batcher, group, 1)
         await until(lambda: len(group.batches) == 2)
-        waiting = submit(batcher, group, 50)
+        waiting = submit(batcher, group, *[1] * 42)
         await asyncio.sleep(0)
         with pytest.raises(ServingError, match="waiting would take too long") as error:
             await submit(batcher, group, 1)
@@ -209,7 +209,28 @@ def test_overload_by_time():
         group.gate.set()
         await asyncio.gather(running, waiting)
 
-    batching(test, limits=Limits(queue_seconds=2.0))
+    batching(test, budget=Budget(100, 1), limits=Limits(queue_seconds=2.0))
+
+
+def test_the_next_batch_may_always_be_filled():
+    """However long batches take: who goes with the next one waits for no other."""
+
+    async def test(batcher):
+        group = Doubler()
+        slow = submit(batcher, group, 1)
+        await asyncio.sleep(0.05)
+        group.gate.set()
+        await slow
+        group.gate.clear()
+        requests = [submit(batcher, group, number) for number in range(1, 7)]
+        await asyncio.sleep(0)
+        with pytest.raises(ServingError, match="waiting would take too long"):
+            await submit(batcher, group, 7)
+        group.gate.set()
+        assert await asyncio.gather(*requests) == [[2 * number] for number in range(1, 7)]
+        assert group.batches[1:] == [[1], [2, 3, 4, 5], [6]]
+
+    batching(test, budget=Budget(100, 4), limits=Limits(queue_seconds=0.01))
 
 
 def test_a_burst_may_wait():

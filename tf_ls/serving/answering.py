@@ -68,5 +68,7 @@ def answering(predictor: Predictor, protocol: str, method: str) -> Iterator[Answ
         }
         if account.code == "OK":
             log.debug("answered", extra=fields)
+        elif account.code == "RESOURCE_EXHAUSTED":  # see Overload
+            log.debug("not answered", extra={**fields, "reason": message})
         else:
             log.info("not answered", extra={**fields, "reason": message})

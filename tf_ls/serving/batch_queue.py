@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import math
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Any
@@ -79,6 +80,10 @@ class BatchQueue:
             group, _ = self._in_order[item.number]
             self._forget(group, [item])
 
+    def batches(self, budget: Budget) -> int:
+        """Returns how many batches are needed for all, if they are as full as they may be."""
+        return sum(group.batches(budget) for group in self._groups.values())
+
     def oldest(self) -> tuple[Hashable, Item]:
         return next(iter(self._in_order.values()))
 
@@ -126,6 +131,10 @@ class _Group:
         del self.items[self._place(item)]
         self.sentences -= item.sentences
         self.tokens -= item.tokens
+
+    def batches(self, budget: Budget) -> int:
+        fill = max(self.sentences / budget.sentences, self.tokens / budget.tokens)
+        return math.ceil(fill)
 
     def _place(self, item: Item) -> int:
         return bisect.bisect_left(self.items, (item.length, item.number))

@@ -69,7 +69,7 @@ class Batcher:
         self._requests: set[_Request] = set()
         self._tasks: set[asyncio.Task] = set()
         self._timer: Optional[asyncio.TimerHandle] = None
-        self._rate = 0.0  # tokens a second, a running mean
+        self._batch_seconds = 0.0  # that a batch takes, a running mean
         self._threads = concurrent.futures.ThreadPoolExecutor(
             concurrency, thread_name_prefix="model"
         )
@@ -86,9 +86,9 @@ class Batcher:
             ServingError: the queue is full, the deadline is over, the model failed.
         """
         loop = asyncio.get_running_loop()
-        self._check_room(items)
-        request = _Request(items, loop.create_future())
         now = loop.time()
+        self._check_room(items, now)
+        request = _Request(items, loop.create_future())
         if deadline <= now:
             raise _too_late()
         self._requests.add(request)
@@ -123,7 +123,7 @@ class Batcher:
             await asyncio.wait(self._tasks)
         self._threads.shutdown(wait=False)
 
-    def _check_room(self, items: Sequence[Item]) -> None:
+    def _check_room(self, items: Sequence[Item], now: float) -> None:
         if not len(self._queue):
             return  # A request that is larger than the whole queue has its chance, too.
         limits, queue = self._limits, self._queue
@@ -136,19 +136,22 @@ class Batcher:
             ("waiting would take too long", seconds, limits.queue_seconds),
         ):
             if count > most:
+                self._overload.refused(now)
                 raise _overloaded(reason, seconds)
 
     def _is_crowded(self) -> bool:
         """Whether more waits than the next batches take, and for long enough to be noticed."""
-        queue, budget = self._queue, self._budget
-        return self._seconds_of_queue(unknown=math.inf) > _NOTICED and (
-            queue.sentences > budget.sentences * self._concurrency
-            or queue.tokens > budget.tokens * self._concurrency
+        return self._rounds() > 1 and (
+            not self._batch_seconds or self._rounds() * self._batch_seconds > _NOTICED
         )
 
-    def _seconds_of_queue(self, unknown: float = 0.0) -> float:
-        """How long it will take what waits, by what batches took so far."""
-        return self._queue.tokens / self._rate if self._rate else unknown
+    def _rounds(self) -> int:
+        """How often the next batches have to run until what waits is computed."""
+        return math.ceil(self._queue.batches(self._budget) / self._concurrency)
+
+    def _seconds_of_queue(self) -> float:
+        """How long what comes now waits, by what batches took so far; the next ones have room."""
+        return max(self._rounds() - 1, 0) * self._batch_seconds
 
     def _shed(self, newest: _Request, now: float) -> None:
         """Under overload refuses the oldest requests, of which nothing has run, until few wait.
@@ -205,13 +208,12 @@ class Batcher:
             await self._run_together(batch)
         finally:
             seconds = loop.time() - started
-            tokens = sum(item.tokens for item in batch.items)
-            if tokens and seconds > 0 and not batch.cancellation.cancelled:
-                rate = tokens * self._concurrency / seconds
-                self._rate = 0.8 * self._rate + 0.2 * rate if self._rate else rate
+            if not batch.cancellation.cancelled:
+                mean = self._batch_seconds or seconds
+                self._batch_seconds = 0.8 * mean + 0.2 * seconds
             self._metrics.batch(
                 [item.sentences for item in batch.items],
-                tokens,
+                sum(item.tokens for item in batch.items),
                 [started - item.arrived for item in batch.items],
                 seconds,
                 cancelled=batch.cancellation.cancelled,

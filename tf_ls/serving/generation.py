@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Optional
 
@@ -235,7 +236,14 @@ class GenerationModel:
         words = np.flatnonzero(~padding)
         return row[: words[-1] + 1] if len(words) else row[:0]
 
+    @functools.cached_property
+    def _default_options(self) -> SearchOptions:
+        return self._checked_options({})
+
     def _options(self, given: Mapping[str, np.ndarray]) -> SearchOptions:
+        return self._checked_options(given) if given else self._default_options
+
+    def _checked_options(self, given: Mapping[str, np.ndarray]) -> SearchOptions:
         values = {k: _python_value(k, v) for k, v in {**self._defaults, **given}.items()}
         if values["max_extra_length"] == -1:
             values["max_extra_length"] = None

@@ -185,7 +185,8 @@ def _ragged(value: Any, spec: tf.TensorSpec) -> list[np.ndarray]:
     if not isinstance(value, list) or not all(isinstance(row, list) for row in value):
         raise _Unfit("must be a list of lists")
     flat = _scalars(list(itertools.chain.from_iterable(value)), spec.dtype)
-    return np.split(flat, np.cumsum([len(row) for row in value])[:-1]) if value else []
+    ends = itertools.accumulate(map(len, value))
+    return [flat[end - len(row) : end] for row, end in zip(value, ends)]
 
 
 def _scalars(values: Sequence[Any], dtype: tf.DType) -> np.ndarray:
@@ -208,10 +209,10 @@ def _scalars(values: Sequence[Any], dtype: tf.DType) -> np.ndarray:
         return np.array([_bytes(value) for value in values], object)
     try:
         if dtype.is_integer:
-            array = np.array(values, object)
-            if len(values) and not dtype.min <= min(values) <= max(values) <= dtype.max:
+            limits = np.iinfo(dtype.as_numpy_dtype)
+            if values and not limits.min <= min(values) <= max(values) <= limits.max:
                 raise _Unfit(f"a number is no {dtype.name}")
-            return array.astype(dtype.as_numpy_dtype)
+            return np.array(values, dtype.as_numpy_dtype)
         if dtype == tf.bool:
             return np.array(values, bool)
         exact = np.array(values, np.float64)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Optional
+
+log = logging.getLogger(__name__)
 
 
 class Overload:
@@ -10,7 +13,8 @@ class Overload:
 
     A burst may wait: it will be gone soon. If for some time there has always been more than the
     next batches take, waiting only makes every answer late. That holds until nobody has been
-    refused for a while.
+    refused for a while. The log says when it begins and when it is over, and not who is refused:
+    those are too many.
     """
 
     def __init__(self, patience: float, memory: float = 5.0):
@@ -23,6 +27,7 @@ class Overload:
         self._patience, self._memory = patience, memory
         self._crowded_since: Optional[float] = None
         self._remembered_until = float("-inf")
+        self._refused = 0
 
     def observe(self, crowded: bool, now: float) -> None:
         """Notes whether more waits at the moment than the next batches take."""
@@ -30,10 +35,16 @@ class Overload:
             self._crowded_since = None
         elif self._crowded_since is None:
             self._crowded_since = now
+        if self._refused and not self.lasts(now):
+            log.warning("overload is over", extra={"refused": self._refused})
+            self._refused = 0
 
     def refused(self, now: float) -> None:
         """Notes that somebody was refused for this."""
         self._remembered_until = now + self._memory
+        if not self._refused:
+            log.warning("overload: requests are refused")
+        self._refused += 1
 
     def lasts(self, now: float) -> bool:
         """Whether there is overload."""
