@@ -2,13 +2,14 @@
 
     python benchmarks/serving.py [--model base] [--seconds 20] [--rates 0.5 0.9 2]
 
-First the library: batches of 32 sentences, one after the other, which is the capacity. Then
+The library: batches of 32 sentences that are sorted by length, one after the other, which is the
+capacity; it is measured before and after each load, for machines change while one looks at them.
 `tf-ls serve` in a process of its own: requests of one sentence over REST arrive at fixed times,
-whether or not those before are answered, at so many times the capacity. A request's time begins
-when it was due. Requests of the first quarter count for nothing, nor do answers in it or after the
-last request: the throughput is that of a server that has been busy for long. Sources have 8 to 32
-words; 32 words are generated for each with beam 4, EOS forbidden, from random weights. Clients,
-server and model share the machine's cores.
+whether or not those before are answered, at so many times the capacity before. A request's time
+begins when it was due. Requests of the first quarter count for nothing, nor do answers in it or
+after the last request: the throughput is that of a server that has been busy for long. Sources have
+8 to 32 words; 32 words are generated for each with beam 4, EOS forbidden, from random weights.
+Clients, server and model share the machine's cores.
 """
 
 from __future__ import annotations
@@ -67,19 +68,24 @@ def sources(count: int, vocabulary: int) -> list[list[int]]:
     return [rng.integers(3, vocabulary, rng.integers(8, 33)).tolist() for _ in range(count)]
 
 
-def capacity(folder: Path, rows: list[list[int]], seconds: float) -> float:
-    """Sentences a second of the library, sorted by length."""
-    import tf_ls.inference
+class Library:
+    """The model, called directly."""
 
-    model = tf_ls.inference.Transformer(folder, BATCH)
-    rows = sorted(rows[: 4 * BATCH], key=len)
-    model.infer(rows[:BATCH])
-    done, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        first = done % len(rows)
-        model.infer(rows[first : first + BATCH])
-        done += BATCH
-    return done / (time.perf_counter() - started)
+    def __init__(self, folder: Path, rows: list[list[int]]):
+        import tf_ls.inference
+
+        self._model = tf_ls.inference.Transformer(folder, BATCH)
+        self._rows = sorted(rows[: 4 * BATCH], key=len)
+        self._model.infer(self._rows[:BATCH])
+
+    def capacity(self, seconds: float) -> float:
+        """Sentences a second."""
+        done, started = 0, time.perf_counter()
+        while time.perf_counter() - started < seconds:
+            first = done % len(self._rows)
+            self._model.infer(self._rows[first : first + BATCH])
+            done += BATCH
+        return done / (time.perf_counter() - started)
 
 
 async def load(port: int, rows: list[list[int]], rate: float, seconds: float) -> dict:
@@ -102,6 +108,7 @@ async def load(port: int, rows: list[list[int]], rate: float, seconds: float) ->
             if response.status == 200:
                 times.append(now - due)
 
+    processor_before = time.process_time()
     async with aiohttp.ClientSession(connector=connector) as session:
         loop = asyncio.get_running_loop()
         started, tasks = loop.time(), []
@@ -111,12 +118,14 @@ async def load(port: int, rows: list[list[int]], rate: float, seconds: float) ->
             await asyncio.sleep(max(due - loop.time(), 0))
             tasks.append(loop.create_task(request(session, rows[number % len(rows)], due)))
         await asyncio.gather(*tasks)
+        cores = (time.process_time() - processor_before) / (loop.time() - started)
     times.sort()
     return {
         "throughput": in_time / (ended - counted),
         "p50": statistics.median(times),
         "p99": times[int(0.99 * (len(times) - 1))],
         "codes": dict(codes),
+        "client_cores": cores,
     }
 
 
@@ -148,16 +157,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "exported")
         rows = sources(512, export_model(args.model, path))
-        best = capacity(path, rows, args.seconds)
-        print(f"the library: {best:.1f} sentences/s, {best * LENGTH:.0f} tokens/s", flush=True)
+        library = Library(path, rows)
         process, port = serve(path, args.flag)
         try:
             for rate in args.rates:
-                found = asyncio.run(load(port, rows, rate * best, args.seconds))
+                before = library.capacity(args.seconds / 2)
+                found = asyncio.run(load(port, rows, rate * before, args.seconds))
+                after = library.capacity(args.seconds / 2)
                 print(
-                    f"{rate:4} x: {found['throughput']:.1f} sentences/s,"
+                    f"the library: {before:.1f} and {after:.1f} sentences/s; {rate:4} x:"
+                    f" {found['throughput']:.1f} sentences/s,"
+                    f" {2 * found['throughput'] / (before + after):.0%},"
                     f" p50 {1000 * found['p50']:.0f} ms, p99 {1000 * found['p99']:.0f} ms,"
-                    f" {json.dumps(found['codes'])}",
+                    f" {json.dumps(found['codes'])}, clients {found['client_cores']:.3f} cores",
                     flush=True,
                 )
         finally:

@@ -71,7 +71,7 @@ def _add_batches(group: argparse._ArgumentGroup) -> None:
         metavar="N",
         help="of a batch: sentences times the longest of them",
     )
-    group.add_argument("--batch-sentences", type=_positive, default=16, metavar="N", help="at most")
+    group.add_argument("--batch-sentences", type=_positive, default=24, metavar="N", help="at most")
     group.add_argument(
         "--batch-wait-ms", type=_number, default=2, metavar="MS", help="for company, when idle"
     )
@@ -123,7 +123,7 @@ def _add_limits(group: argparse._ArgumentGroup) -> None:
         type=_seconds,
         default=2,
         metavar="S",
-        help="that a new request may have to wait, by what batches took so far",
+        help="that a new request may have to wait for batches in front of its own",
     )
     group.add_argument(
         "--queue-patience",
