@@ -6,13 +6,10 @@ test_export_of_language_models.py runs this file.
 import neurst  # noqa: F401  before TensorFlow, so that Keras 2 is chosen
 import numpy as np
 import pytest
-import sentencepiece
 import tensorflow as tf
 import tiny_task
-from neurst.tasks import build_task
-from neurst.utils.checkpoints import NameBasedCheckpointManager
-from neurst.utils.configurable import ModelConfigs
-from neurst.utils.hparams_sets import get_hyper_parameters
+import untrained_folder
+from untrained_folder import write_pieces
 
 import tf_ls.inference as lsi
 from tf_ls import export
@@ -21,36 +18,15 @@ from tf_ls.neurst.eligibility import stock_only
 from tf_ls.testing.reference_search import Options, score, search
 
 POSITIONS = 32
-CORPUS = """
-The old house is red, and the man likes it.
-She sees the red house: it's "very" old.
-He has (nearly) 5 % more houses here than I've seen.
-An old man and a young man see the house.
-""".strip().splitlines()
 
 
 def write_model(folder, pipeline, begin="bos", **params):
-    """A folder as NeurST's trainer writes it, of a model that was never trained."""
-    hyper_parameters = get_hyper_parameters("gpt2_toy")
-    configs = {
-        "model.class": "GPT2",
-        "model.params": {**hyper_parameters["model.params"], **params},
-        "task.class": "LanguageModel",
-        "task.params": {
-            "data_pipeline.class": "TextDataPipeline",
-            "data_pipeline.params": pipeline,
-            "begin_of_sentence": begin,
-        },
+    task_params = {
+        "data_pipeline.class": "TextDataPipeline",
+        "data_pipeline.params": pipeline,
+        "begin_of_sentence": begin,
     }
-    ModelConfigs.dump(configs, str(folder))
-    configs = ModelConfigs.load(str(folder))
-    task = build_task(configs)
-    tf.keras.utils.set_random_seed(1)
-    model = task.build_model(configs, name="trained")
-    for variable in model.trainable_variables:
-        variable.assign_add(tf.random.normal(variable.shape, stddev=0.3))
-    NameBasedCheckpointManager(model, str(folder)).save(1)
-    return task, model
+    return untrained_folder.write_model(folder, "GPT2", "LanguageModel", task_params, **params)
 
 
 @pytest.fixture(scope="module")
@@ -65,23 +41,7 @@ def words(tmp_path_factory):
 def pieces(tmp_path_factory):
     """A model of SentencePiece's pieces: its folder, its task, itself."""
     folder = tmp_path_factory.mktemp("pieces")
-    (folder / "corpus.txt").write_text("\n".join(CORPUS))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "corpus.txt"),
-        model_prefix=str(folder / "pieces"),
-        vocab_size=60,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    processor = sentencepiece.SentencePieceProcessor(str(folder / "pieces.model"))
-    vocabulary = [processor.id_to_piece(i) for i in range(3, processor.get_piece_size())]
-    (folder / "vocabulary").write_text("\n".join(reversed(vocabulary)) + "\n")
-    pipeline = {
-        "vocab_path": str(folder / "vocabulary"),
-        "subtokenizer": "spm",
-        "subtokenizer_codes": str(folder / "pieces.model"),
-        "language": "en",
-    }
+    pipeline = write_pieces(folder)
     return folder, *write_model(folder, pipeline, share_embedding_and_softmax_weights=False)
 
 

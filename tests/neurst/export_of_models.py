@@ -8,15 +8,13 @@ test_export_of_models.py runs this file.
 import neurst  # noqa: F401  before TensorFlow, so that Keras 2 is chosen
 import numpy as np
 import pytest
-import sentencepiece
 import tensorflow as tf
 import tiny_task
+import untrained_folder
 from neurst.data.data_pipelines.text_data_pipeline import TextDataPipeline
 from neurst.layers.search.beam_search import BeamSearch
-from neurst.tasks import build_task
-from neurst.utils.checkpoints import NameBasedCheckpointManager
 from neurst.utils.configurable import ModelConfigs
-from neurst.utils.hparams_sets import get_hyper_parameters
+from untrained_folder import CORPUS, write_pieces
 
 import tf_ls.inference as lsi
 from tf_ls import export
@@ -27,37 +25,17 @@ from tf_ls.neurst.eligibility import stock_only
 from tf_ls.neurst.sentencepiece_text import normalize
 
 BEAM = {"beam_size": 3, "max_length": 12}
-CORPUS = """
-The old house is red, and the man likes it.
-She sees the red house: it's "very" old.
-He has (nearly) 5 % more houses here than I've seen.
-An old man and a young man see the house.
-""".strip().splitlines()
 
 
-def write_model(folder, source_pipeline, target_pipeline, model_class="Transformer", **params):
-    """A folder as NeurST's trainer writes it, of a model that was never trained."""
-    hyper_parameters = get_hyper_parameters("transformer_toy")
-    configs = {
-        "model.class": model_class,
-        "model.params": {**hyper_parameters["model.params"], **params},
-        "task.class": "Translation",
-        "task.params": {
-            "src_data_pipeline.class": "TextDataPipeline",
-            "src_data_pipeline.params": source_pipeline,
-            "trg_data_pipeline.class": "TextDataPipeline",
-            "trg_data_pipeline.params": target_pipeline,
-            "target_begin_of_sentence": params.pop("target_begin_of_sentence", "bos"),
-        },
+def write_model(folder, source, target, model_class="Transformer", begin="bos", **params):
+    task_params = {
+        "src_data_pipeline.class": "TextDataPipeline",
+        "src_data_pipeline.params": source,
+        "trg_data_pipeline.class": "TextDataPipeline",
+        "trg_data_pipeline.params": target,
+        "target_begin_of_sentence": begin,
     }
-    ModelConfigs.dump(configs, str(folder))
-    task = build_task(ModelConfigs.load(str(folder)))
-    tf.keras.utils.set_random_seed(1)
-    model = task.build_model(ModelConfigs.load(str(folder)), name="trained")
-    for variable in model.trainable_variables:
-        variable.assign_add(tf.random.normal(variable.shape, stddev=0.3))
-    NameBasedCheckpointManager(model, str(folder)).save(1)
-    return task, model
+    return untrained_folder.write_model(folder, model_class, "Translation", task_params, **params)
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +53,7 @@ def words(tmp_path_factory):
 def pieces(tmp_path_factory):
     """A model of SentencePiece's pieces: its folder, its task, itself."""
     folder = tmp_path_factory.mktemp("pieces")
-    (folder / "corpus.txt").write_text("\n".join(CORPUS))
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(folder / "corpus.txt"),
-        model_prefix=str(folder / "pieces"),
-        vocab_size=60,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    processor = sentencepiece.SentencePieceProcessor(str(folder / "pieces.model"))
-    # As one makes NeurST's vocabularies: no control symbols, its own order.
-    vocabulary = [processor.id_to_piece(i) for i in range(3, processor.get_piece_size())]
-    (folder / "vocabulary").write_text("\n".join(reversed(vocabulary)) + "\n")
-    pipeline = {
-        "vocab_path": str(folder / "vocabulary"),
-        "subtokenizer": "spm",
-        "subtokenizer_codes": str(folder / "pieces.model"),
-        "language": "en",
-    }
+    pipeline = write_pieces(folder)
     return folder, *write_model(folder, pipeline, {**pipeline, "language": "de"})
 
 
@@ -162,7 +123,11 @@ def test_translate_is_neursts_text_to_text(pieces, tmp_path):
     folder, task, model = pieces
     export.save(folder, tmp_path / "exported", options=BEAM)
     loaded = tf.saved_model.load(str(tmp_path / "exported"))
-    sentences = [*CORPUS, "“Smart” quotes… and unknown 語 letters", "  spaces\u00a0 "]
+    sentences = [
+        *CORPUS,
+        "“Smart” quotes… and unknown 語 letters",
+        "  spaces\u00a0 ",
+    ]
     found = loaded.signatures["translate"](sentences=tf.constant(sentences))["translations"]
     encoded = [task._src_data_pipeline.encode(sentence) for sentence in sentences]
     hypotheses = stock_hypotheses(task, model, encoded)
