@@ -61,7 +61,9 @@ def assert_told(told, wanted):
         of_prompt = [one for one in told if one.prompt == i and one.token >= 0]
         assert [one.token for one in of_prompt] == tokens
         assert [one.index for one in of_prompt] == list(range(len(tokens)))
-        np.testing.assert_allclose([one.log_prob for one in of_prompt], log_probs, rtol=1e-5)
+        np.testing.assert_allclose(
+            [one.log_prob for one in of_prompt], log_probs, rtol=1e-5, atol=1e-6
+        )
     last = [(one.prompt, one.hypothesis) for one in told if one.is_last]
     assert sorted(last) == [(i, 0) for i in range(len(wanted))]
 

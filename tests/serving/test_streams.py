@@ -72,7 +72,7 @@ def test_tokens(server, changes):
     for i, ([tokens], [log_probs], _) in enumerate(wanted):
         found = told.get((i, 0), [])
         assert [event["token"] for event in found] == tokens
-        np.testing.assert_allclose([e["log_prob"] for e in found], log_probs, rtol=1e-5)
+        np.testing.assert_allclose([e["log_prob"] for e in found], log_probs, rtol=1e-5, atol=1e-6)
         assert all("text" not in event for event in found)
         reason = "eos" if tokens[-1:] == [EOS] else "length"
         assert end["continuations"][i] == [{"length": len(tokens), "finish_reason": reason}]
@@ -363,7 +363,9 @@ def test_tokens_over_grpc(server, stream):
         found = [one for one in told if one["prompt"] == i]
         assert [one["token"] for one in found] == tokens
         assert [one["index"] for one in found] == list(range(len(tokens)))
-        np.testing.assert_allclose([one["log_prob"] for one in found], log_probs, rtol=1e-5)
+        np.testing.assert_allclose(
+            [one["log_prob"] for one in found], log_probs, rtol=1e-5, atol=1e-6
+        )
     assert end["lengths"].tolist() == [[len(tokens)] for [tokens], *_ in wanted]
     assert end.keys() == {"lengths", "finish_reasons"}
     assert set(end["finish_reasons"].flat) <= {b"eos", b"length"}
