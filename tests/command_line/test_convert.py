@@ -39,7 +39,7 @@ def test_a_model_file_in_another_format_and_precision(tmp_path, path, capsys):
         (["model.pb", "model.pb", "--family", "bert"], "model.pb is there already"),
         (["model.pb", "x.pb", "--family", "gpt"], "expected a length and bytes, got a varint"),
         (["none", "x.pb"], "none does not exist"),
-        ([".", "x.pb"], "expected a model file (.pb, .hdf5) or Hugging Face's folder"),
+        ([".", "x.pb"], "expected a model file (.pb, .hdf5), Hugging Face's folder"),
         (["model.pb", "x.pb", "--family", "bert", "--precision", "int4"], "precision must be one"),
         (["model.pb", "x.pb", "--family", "bert", "--model-type", "bert"], "is for a folder"),
     ],

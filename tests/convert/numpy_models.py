@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tf_ls.files.definitions import ENCODER_LAYER
+from tf_ls.files.definitions import DECODER_LAYER, ENCODER_LAYER
 from tf_ls.testing import reference
 
 
@@ -57,3 +57,42 @@ def bert_logits(model, ids, types=None):
     x = norm(model, "mlm_head", x)
     table = model.float32("src_embedding/token_embedding")
     return x @ table.T + weight(model, "mlm_head/output_bias")
+
+
+def transformer_logits(model, source, target_input):
+    """The logits [T, V] of one sentence of ids [S], without padding, and of ids [T]."""
+    pre_norm = not model.setting("is_post_ln")
+    structure = (
+        model.setting("head_num"),
+        pre_norm,
+        model.setting("activation"),
+        model.setting("epsilon"),
+    )
+    table = model.float32("trg_embedding/token_embedding").T.astype(np.float64)
+    words = model.float32("src_embedding/token_embedding")
+    memory = _embedded(model, "src_embedding", words, source)
+    memory = encoder_stack(model, memory, pre_norm)
+    x = _embedded(model, "trg_embedding", table, target_input)
+    kernels = model.float32("trg_embedding/encode_output_project_kernel_kv")
+    biases = model.float32("trg_embedding/encode_output_project_bias_kv")
+    if pre_norm:
+        memory = norm(model, "src_embedding", memory)
+    for i in range(model.layers("decoder_stack")):
+        weights = [weight(model, f"decoder_stack/{i}/{name}") for name in DECODER_LAYER]
+        weights[10:10] = [kernels[:, i].reshape(len(kernels), -1), biases[i].ravel()]
+        x = reference.decoder_layer(x, memory, weights, *structure)
+    if pre_norm:
+        x = norm(model, "trg_embedding", x)
+    scale = 1.0 if model.setting("no_scale_embedding") else np.sqrt(table.shape[1])
+    output = table / scale
+    if "trg_embedding/output_kernel" in model.shapes():
+        output = model.float32("trg_embedding/output_kernel").T
+    return x @ output.T + model.float32("trg_embedding/shared_bias")
+
+
+def _embedded(model, part, table, ids):
+    x = table[ids].astype(np.float64) + model.float32(f"{part}/position_embedding")[: len(ids)]
+    for name in ("embedding_norm", *(["norm"] if model.setting("is_post_ln") else [])):
+        if f"{part}/{name}_scale" in model.shapes():
+            x = norm(model, part, x, name)
+    return x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Union
 
@@ -89,8 +89,12 @@ def write_safetensors(weights: Mapping[str, np.ndarray], path: StrPath) -> None:
     save_file(arrays, path, metadata={"format": "pt"})
 
 
-def load_pytorch(path: StrPath) -> Any:
+def load_pytorch(path: StrPath, safe: Sequence[type] = ()) -> Any:
     """Returns what torch.save has written: tensors mapped, and nothing but plain data with them.
+
+    Args:
+        path: of the file.
+        safe: classes of which there may be objects, too.
 
     Raises:
         FileNotFoundError: there is none.
@@ -108,7 +112,8 @@ def load_pytorch(path: StrPath) -> Any:
     # Files of before PyTorch 1.6 are no archives, which alone can be mapped.
     is_archive = zipfile.is_zipfile(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
+        with torch.serialization.safe_globals(list(safe)):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     except Exception as error:  # pickle's, zip's and PyTorch's own, of many types
         raise ConversionError(f"{path} cannot be read by PyTorch: {error}") from error
 

@@ -6,15 +6,15 @@ import os
 from pathlib import Path
 from typing import Union
 
-from tf_ls.convert import hugging_face
+from tf_ls.convert import fairseq, hugging_face
 from tf_ls.convert.error import ConversionError
 from tf_ls.files.model_file import FORMATS
 
-MODEL_FILE, HUGGING_FACE = "model_file", "hugging_face"
+MODEL_FILE, HUGGING_FACE, FAIRSEQ = "model_file", "hugging_face", "fairseq"
 
 
 def format_of(path: Union[str, os.PathLike]) -> str:
-    """Returns MODEL_FILE or HUGGING_FACE.
+    """Returns MODEL_FILE, HUGGING_FACE or FAIRSEQ.
 
     Raises:
         FileNotFoundError: there is nothing.
@@ -25,6 +25,8 @@ def format_of(path: Union[str, os.PathLike]) -> str:
         raise FileNotFoundError(f"{path} does not exist")
     if path.is_file() and path.suffix in FORMATS:
         return MODEL_FILE
+    if fairseq.is_checkpoint(path):
+        return FAIRSEQ
     if hugging_face.is_folder(path):
         return HUGGING_FACE
     if (path / "saved_model.pb").is_file():
@@ -32,6 +34,6 @@ def format_of(path: Union[str, os.PathLike]) -> str:
             f"{path} is a SavedModel, whose weights have no names: convert what it was made of"
         )
     raise ConversionError(
-        f"{path}: expected a model file ({', '.join(FORMATS)}) or Hugging Face's folder with a"
-        " config.json"
+        f"{path}: expected a model file ({', '.join(FORMATS)}), Hugging Face's folder with a"
+        f" config.json, or Fairseq's checkpoint ({fairseq.ENDING})"
     )

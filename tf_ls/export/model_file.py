@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 import tensorflow as tf
@@ -127,11 +127,18 @@ def _decoder(model: Model, shapes: Shapes) -> ops.Decoder:
         layers=layers,
         table=tf.constant(table / np.float32(scale)),
         scale=scale,
+        output_weights=_output_weights(model, shapes),
         positions=weight("trg_embedding/position_embedding"),
         **_norms(model, shapes, "trg_embedding"),
         output_bias=weight("trg_embedding/shared_bias"),
         **_structure(model),
     )
+
+
+def _output_weights(model: Model, shapes: Shapes) -> Optional[tf.Tensor]:
+    """The output layer's own weights [V, H]; None: they are the table of words."""
+    name = "trg_embedding/output_kernel"
+    return tf.constant(model.float32(name, shapes).T) if name in shapes else None
 
 
 def _norms(model: Model, shapes: Shapes, part: str) -> dict[str, tuple[tf.Tensor, ...]]:

@@ -160,6 +160,8 @@ TARGET_EMBEDDING = {
     "shared_bias": _vector(7, "V"),
     **_LANGUAGES,
     **EMBEDDING_NORM,
+    # Of models whose output layer does not share the table of words.
+    "output_kernel": Field(FIRST_OWN_NUMBER + 2, ("H", "V"), optional=True, scales=COLUMNS),
 }
 
 BERT_EMBEDDING = {
