@@ -23,18 +23,13 @@ void AddRepeating(const std::vector<int32_t>& tokens, int n, std::vector<int32_t
 
 }  // namespace
 
-BeamSearch::BeamSearch(const SearchOptions& options, std::vector<int32_t> prefix, int source_length)
+BeamSearch::BeamSearch(const SearchOptions& options, int source_length)
     : options_(options),
-      prefix_(std::move(prefix)),
       source_length_(source_length),
       limit_(options.LengthLimit(source_length)),
       beam_(1),
-      origins_(1, -1) {
+      origins_(1, 0) {
   FindRows();
-}
-
-int32_t BeamSearch::ForcedToken() const {
-  return steps_ < static_cast<int>(prefix_.size()) ? prefix_[steps_] : -1;
 }
 
 void BeamSearch::AddExcluded(int row, std::vector<int32_t>* excluded) const {

@@ -40,8 +40,8 @@ struct Found {
 // Cost of a step: beam_size comparisons for each hypothesis that is chosen.
 class BeamSearch {
  public:
-  // `options` must outlive it. `prefix` is forced; source_length is negative without a source.
-  BeamSearch(const SearchOptions& options, std::vector<int32_t> prefix, int source_length);
+  // `options` must outlive it. source_length is negative without a source.
+  BeamSearch(const SearchOptions& options, int source_length);
 
   bool done() const { return rows_.empty(); }
   // The rows of the next step: hypotheses that have not ended, one without tokens at first.
@@ -51,16 +51,14 @@ class BeamSearch {
   // The last of them; there must be one.
   int32_t LastToken(int row) const { return tree_.Token(beam_[rows_[row]].node); }
   std::vector<int32_t> Tokens(int row) const { return tree_.Tokens(beam_[rows_[row]].node); }
-  // The only token that may come next; -1 if there is no such.
-  int32_t ForcedToken() const;
   // Adds the tokens that may not come next, without those that may never come (forbidden_tokens).
-  // Of no meaning if one is forced.
   void AddExcluded(int row, std::vector<int32_t>* excluded) const;
 
   // How many candidates a row has to bring, if it has as many.
   int candidate_count() const { return options_.beam_size + (options_.early_stopping ? 1 : 0); }
-  // One step, given what each row brings. Attention is needed if there is a coverage penalty, or if
-  // it is to be returned. Afterwards parents()[row] is the row that each row continues.
+  // One step, given what each row brings: a token that is forced is a row's only candidate.
+  // Attention is needed if there is a coverage penalty, or if it is to be returned. Afterwards
+  // parents()[row] is the row that each row continues. (The first continues the first.)
   void Advance(const RowCandidates* rows);
   const std::vector<int>& parents() const { return parents_; }
   // What the last step brought a beam of one; false if nothing might come.
@@ -119,7 +117,6 @@ class BeamSearch {
   void FindRows();
 
   const SearchOptions& options_;
-  const std::vector<int32_t> prefix_;
   const int source_length_;
   const int limit_;
   int steps_ = 0;

@@ -23,10 +23,10 @@ SearchOptions Options(int beam_size) {
   return options;
 }
 
-// What a step of the model brings for a row: its best candidates among those that may come.
+// What a step of the model brings for a row: its best candidates among those that may come, or a
+// token that is forced, unless that is negative.
 std::vector<Candidate> CandidatesOf(const BeamSearch& search, int row, const Model& model,
-                                    std::vector<int32_t> excluded) {
-  const int32_t forced = search.ForcedToken();
+                                    std::vector<int32_t> excluded, int32_t forced) {
   search.AddExcluded(row, &excluded);
   const std::vector<double> probabilities = model(search.Tokens(row));
   std::vector<Candidate> candidates;
@@ -54,13 +54,16 @@ void Advance(const std::vector<std::vector<Candidate>>& candidates, const float*
   search->Advance(rows.data());
 }
 
-std::vector<Found> Search(const SearchOptions& options, const Model& model, Tokens prefix = {},
-                          int source_length = -1, const std::vector<float>& attention = {}) {
-  BeamSearch search(options, std::move(prefix), source_length);
+std::vector<Found> Search(const SearchOptions& options, const Model& model,
+                          const Tokens& prefix = {}, int source_length = -1,
+                          const std::vector<float>& attention = {}) {
+  BeamSearch search(options, source_length);
   while (!search.done()) {
+    const auto length = static_cast<size_t>(search.length());
+    const int32_t forced = length < prefix.size() ? prefix[length] : -1;
     std::vector<std::vector<Candidate>> candidates;
     for (int row = 0; row < search.row_count(); ++row) {
-      candidates.push_back(CandidatesOf(search, row, model, options.forbidden_tokens));
+      candidates.push_back(CandidatesOf(search, row, model, options.forbidden_tokens, forced));
     }
     Advance(candidates, attention.data(), &search);
   }
@@ -175,9 +178,9 @@ TEST(BeamSearchTest, TakesTheEarlierHypothesisAndTheLowerTokenOfEquals) {
 
 TEST(BeamSearchTest, SaysWhichRowEachRowContinues) {
   const SearchOptions options = Options(2);
-  BeamSearch search(options, {}, -1);
+  BeamSearch search(options, -1);
   EXPECT_EQ(search.row_count(), 1);
-  EXPECT_EQ(search.parents(), (std::vector<int>{-1}));
+  EXPECT_EQ(search.parents(), (std::vector<int>{0}));
   Advance({{{1, -1.0f}, {2, -1.5f}}}, nullptr, &search);
   EXPECT_EQ(search.parents(), (std::vector<int>{0, 0}));
   Advance({{{3, -5.0f}, {1, -6.0f}}, {{3, -1.0f}, {kEos, -1.1f}}}, nullptr, &search);
@@ -235,7 +238,7 @@ TEST(BeamSearchTest, ReturnsAttentionOfEachToken) {
   SearchOptions options = Options(2);
   options.max_length = 2;
   options.return_attention = true;
-  BeamSearch search(options, {}, /*source_length=*/2);
+  BeamSearch search(options, /*source_length=*/2);
   const float first[] = {0.1f, 0.9f}, second[] = {0.2f, 0.8f}, third[] = {0.3f, 0.7f};
   const Candidate start[] = {{1, -1.0f}, {2, -1.5f}}, one[] = {{3, -5.0f}}, two[] = {{4, -1.0f}};
   const RowCandidates begin = {start, 2, first};

@@ -4,7 +4,9 @@
 #include <cstdint>
 
 #include "cc/kernels/activation.h"
+#include "cc/kernels/attention.h"
 #include "cc/kernels/cached_attention.h"
+#include "cc/kernels/store_rows.h"
 #include "cc/layers/dense.h"
 #include "cc/layers/layer_options.h"
 #include "cc/layers/normalize.h"
@@ -18,9 +20,16 @@ struct KeyValueCache {
   P values;
 };
 
+// Rows that are whole beginnings of sentences, of which nothing is in the caches yet.
+struct Beginnings {
+  Sentences sentences;
+  CachePlaces places;  // of the sentences' rows; there may be more rows, which belong to none
+};
+
 // A decoder layer inside the generation loop: one new position of each row, which is a beam of a
-// sentence. Without dropout. The keys and values of positions before lie where the paths of beams
-// lead, those of the source are shared by a sentence's beams.
+// sentence, or many positions of sentences that begin. Without dropout. The keys and values of
+// positions before lie where the paths of beams lead, those of the source are shared by a
+// sentence's beams.
 template <typename Device, typename T>
 class GenerationLayer {
  public:
@@ -43,28 +52,28 @@ class GenerationLayer {
   }
 
   // x: [rows, H], which becomes the layer's output. Writes the new positions' keys and values into
-  // `cache`, at the ends of the paths. `sentences` and `memory` are not read without
-  // cross-attention, whose weights go to `mean_weights`, averaged over the heads.
-  void Forward(int64_t rows, const BeamPaths& paths, const GrowingCache& cache,
+  // `cache`: where `past` is BeamPaths, at the ends of the paths; where it is Beginnings, to their
+  // places. `sentences` and `memory` are not read without cross-attention, whose weights go to
+  // `mean_weights`, averaged over the heads.
+  template <typename Past>
+  void Forward(int64_t rows, const Past& past, const GrowingCache& cache,
                const SentenceMemory& sentences, const MemoryCache& memory, T* x,
                const MeanWeights& mean_weights = {}) const {
     const ArenaScope scope(device_.arena);
     const int64_t n = options_.hidden_size;
-    const CachedAttentionShape shape = {rows, options_.num_heads, options_.head_size()};
     T* const projected = New(rows * 3 * n);
     T* const context = New(rows * n);
     AddBlock(self_attention_.norm, rows, x, [&](const T* input) {
       Dense(device_, self_attention_.qkv, n, 3 * n, input, rows, projected);
-      const auto part = [&](int64_t i) { return HeadRows<const T>{projected + i * n, 3 * n}; };
-      CachedSelfAttention<T>(device_, shape, paths, part(0), part(1), part(2), cache.keys,
-                             cache.values, context);
+      Attend(rows, past, {projected, 3 * n}, {projected + n, 3 * n}, {projected + 2 * n, 3 * n},
+             cache, context);
       AddDense<Device, T>(device_, self_attention_.out, n, n, context, rows, x);
     });
     if (HasMemory()) {
       const auto cross_attention = CrossAttention();
       AddBlock(cross_attention.norm, rows, x, [&](const T* input) {
         Dense(device_, cross_attention.q, n, n, input, rows, projected);
-        CachedCrossAttention<T>(device_, shape, sentences, {projected, n}, memory.keys,
+        CachedCrossAttention<T>(device_, Shape(rows), sentences, {projected, n}, memory.keys,
                                 memory.values, context, mean_weights);
         AddDense<Device, T>(device_, cross_attention.out, n, n, context, rows, x);
       });
@@ -90,6 +99,26 @@ class GenerationLayer {
     return CrossAttentionWeights<const float*>::From(weights_ + kCrossStart);
   }
   T* New(int64_t count) const { return device_.arena->template Allocate<T>(count); }
+  CachedAttentionShape Shape(int64_t rows) const {
+    return {rows, options_.num_heads, options_.head_size()};
+  }
+
+  void Attend(int64_t rows, const BeamPaths& paths, HeadRows<const T> q, HeadRows<const T> k,
+              HeadRows<const T> v, const GrowingCache& cache, T* out) const {
+    CachedSelfAttention<T>(device_, Shape(rows), paths, q, k, v, cache.keys, cache.values, out);
+  }
+
+  void Attend(int64_t rows, const Beginnings& beginnings, HeadRows<const T> q, HeadRows<const T> k,
+              HeadRows<const T> v, const GrowingCache& cache, T* out) const {
+    const ArenaScope scope(device_.arena);
+    const int64_t heads = options_.num_heads, size = options_.head_size();
+    StoreRows<T>(device_, beginnings.places, heads, size, k, cache.keys);
+    StoreRows<T>(device_, beginnings.places, heads, size, v, cache.values);
+    float* const log_sums = device_.arena->template Allocate<float>(rows * heads);
+    Attention<T>(device_,
+                 {heads, size, beginnings.sentences, beginnings.sentences, /*causal=*/true, kNoLag},
+                 Dropout(), q, k, v, out, log_sums);
+  }
 
   // Norm and residual connection around a block: `add(input)` adds what the block makes of its
   // input to x, in its last product, as long as sums are float32.

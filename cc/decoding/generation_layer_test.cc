@@ -1,5 +1,6 @@
 #include "cc/decoding/generation_layer.h"
 
+#include <algorithm>
 #include <random>
 #include <string>
 #include <utility>
@@ -45,10 +46,12 @@ class GenerationLayerTest : public ::testing::Test {
   using T = typename DeviceAndType::Type;
   template <typename U>
   using OnDevice = typename Testing<Device>::template Numbers<U>;
+  using GrowingCache = typename GenerationLayer<Device, T>::GrowingCache;
+  using MemoryCache = typename GenerationLayer<Device, T>::MemoryCache;
 
   // Steps of beams that change their places must give what the whole layer gives for the history of
-  // each.
-  void Check(const LayerOptions& options) {
+  // each. The first `begun` positions of a sentence, which its beams share, are read at once.
+  void Check(const LayerOptions& options, int64_t begun = 0) {
     const int64_t n = options.hidden_size, heads = options.num_heads, size = options.head_size();
     const LayerWeights host_weights = LayerWeights::Random(options, 10);
     const DeviceWeights<Device> weights(host_weights);
@@ -66,18 +69,53 @@ class GenerationLayerTest : public ::testing::Test {
     for (int64_t i = 0; i < kRows; ++i) sentence_of.push_back(i / kBeams);
     const OnDevice<int32_t> sentences(sentence_of), memory_lengths(kMemoryLengths);
 
+    const MemoryCache memory_cache = {MemorySlots(projected, kMemoryLength, 2 * n, size),
+                                      MemorySlots(projected + n, kMemoryLength, 2 * n, size)};
+
     OnDevice<T> keys(Unwritten<T>(kRows * kSteps * n)), values(keys);
-    OnDevice<int32_t> slots[] = {OnDevice<int32_t>(Ints(kRows * kSteps, -1)),
-                                 OnDevice<int32_t>(Ints(kRows * kSteps, -1))};
-    OnDevice<int32_t> lengths[] = {OnDevice<int32_t>(Ints(kRows, 0)),
-                                   OnDevice<int32_t>(Ints(kRows, 0))};
+    const GrowingCache cache = {GrowingSlots(keys.data(), heads, kSteps, size),
+                                GrowingSlots(values.data(), heads, kSteps, size)};
+    const auto slot_of = [](int64_t row) { return static_cast<int32_t>(row / kBeams * kBeams); };
+    Ints first_slots(kRows * kSteps, -1);
+    for (int64_t i = 0; i < kRows; ++i) {
+      std::fill_n(first_slots.begin() + i * kSteps, begun, slot_of(i));
+    }
+    const OnDevice<int32_t> first(first_slots), first_lengths(Ints(kRows, begun));
+    OnDevice<int32_t> slots[] = {first, first};
+    OnDevice<int32_t> lengths[] = {first_lengths, first_lengths};
     std::vector<std::vector<T>> histories(kRows);
+    if (begun > 0) {
+      const int64_t count = kSentences * begun;
+      const auto x = Random<T>(count * n, 19);
+      Ints to_slots, to_positions, sentence_of_rows;
+      for (int64_t i = 0; i < count; ++i) {
+        to_slots.push_back(slot_of(i / begun * kBeams));
+        to_positions.push_back(i % begun);
+        sentence_of_rows.push_back(i / begun);
+      }
+      for (int64_t i = 0; i < kRows; ++i) {
+        const auto begin = x.begin() + i / kBeams * begun * n;
+        histories[i].assign(begin, begin + begun * n);
+      }
+      const OnDevice<int32_t> places(to_slots), positions(to_positions), of_rows(sentence_of_rows);
+      const DeviceRagged<Device> beginnings(Ragged(Ints(kSentences, begun)));
+      OnDevice<T> rows(x);
+      layer.Forward(count, Beginnings{beginnings.view(), {count, places.data(), positions.data()}},
+                    cache, {of_rows.data(), memory_lengths.data()}, memory_cache, rows.data());
+      const std::vector<T> y = rows.host();
+      std::vector<T> last;
+      for (int64_t i = 0; i < kRows; ++i) {
+        const auto end = y.begin() + (i / kBeams + 1) * begun * n;
+        last.insert(last.end(), end - n, end);
+      }
+      EXPECT_TRUE(Close(last, LastRows(options, pointers, histories, memory), kOutputTolerance<T>));
+    }
     std::mt19937 generator(1);
-    for (int64_t step = 0; step < kSteps; ++step) {
+    for (int64_t step = begun; step < kSteps; ++step) {
       SCOPED_TRACE("step " + std::to_string(step));
       Ints parents, taken;
       for (int64_t i = 0; i < kRows; ++i) {
-        parents.push_back(i / kBeams * kBeams + (step == 0 ? 0 : generator() % kBeams));
+        parents.push_back(i / kBeams * kBeams + (step == begun ? 0 : generator() % kBeams));
         taken.push_back(i / kBeams * kBeams + (i + step) % kBeams);
       }
       const int now = step % 2, next = 1 - now;
@@ -96,13 +134,9 @@ class GenerationLayerTest : public ::testing::Test {
 
       OnDevice<T> rows(x);
       OnDevice<float> mean_weights(Unwritten<float>(kRows * kMemoryLength));
-      layer.Forward(kRows, {slots[next].data(), lengths[next].data(), kSteps},
-                    {GrowingSlots(keys.data(), heads, kSteps, size),
-                     GrowingSlots(values.data(), heads, kSteps, size)},
-                    {sentences.data(), memory_lengths.data()},
-                    {MemorySlots(projected, kMemoryLength, 2 * n, size),
-                     MemorySlots(projected + n, kMemoryLength, 2 * n, size)},
-                    rows.data(), {mean_weights.data(), kMemoryLength});
+      layer.Forward(kRows, BeamPaths{slots[next].data(), lengths[next].data(), kSteps}, cache,
+                    {sentences.data(), memory_lengths.data()}, memory_cache, rows.data(),
+                    {mean_weights.data(), kMemoryLength});
       if (options.memory_size > 0) CheckMeanWeights(mean_weights.host());
       EXPECT_TRUE(
           Close(rows.host(), LastRows(options, pointers, histories, memory), kOutputTolerance<T>));
@@ -177,6 +211,17 @@ TYPED_TEST(GenerationLayerTest, NormalizesBehindTheResidual) {
 
 TYPED_TEST(GenerationLayerTest, DoesWithoutCrossAttention) {
   this->Check(TinyDecoderOptions(/*memory_size=*/0));
+}
+
+TYPED_TEST(GenerationLayerTest, ReadsBeginningsAtOnce) {
+  for (const int64_t memory_size : {5, 0}) {
+    for (const bool pre_norm : {true, false}) {
+      LayerOptions options = TinyDecoderOptions(memory_size);
+      options.pre_norm = pre_norm;
+      this->Check(options, /*begun=*/1);
+      this->Check(options, /*begun=*/4);
+    }
+  }
 }
 
 }  // namespace

@@ -8,6 +8,8 @@
 
 #include "cc/decoding/generation_model.h"
 #include "cc/decoding/generation_options.h"
+#include "cc/decoding/prefill.h"
+#include "cc/decoding/prompt_rows.h"
 #include "cc/decoding/search_batch.h"
 #include "cc/decoding/step_exchange.h"
 #include "cc/decoding/step_launcher.h"
@@ -30,13 +32,14 @@ struct GenerationArenas {
   Arena* host;  // if there is a GPU, such memory as it copies from and to while the host goes on
 };
 
-// Generates from every sentence; returns hypotheses of each. The model's prefix, which for a
-// decoder without a memory is the prompt, is forced token by token.
+// Generates from every sentence; returns hypotheses of each. What sentences begin with, which for a
+// decoder without a memory is the prompt, is read at once; then come steps, of a token each.
 //
 // A step is one copy to the device, its work, and one copy back. Throws Cancelled as soon as
-// `cancelled`, which is asked once a step, says so; std::invalid_argument if the model gives
-// numbers that are none. `listener`, if there is one, is told what each step brings, if tokens are
-// final (SearchOptions); a prefix is not told.
+// `cancelled`, which is asked once a step and once a piece of prompts, says so;
+// std::invalid_argument if the model gives numbers that are none. `listener`, if there is one, is
+// told what each step brings, if tokens are final (SearchOptions), and before the steps which
+// hypotheses end with their prompts; tokens of prompts are not told.
 template <typename Device, typename T>
 std::vector<std::vector<Found>> Generate(const Device& device, const GenerationModel& model,
                                          const GenerationMemory<T>& memory,
@@ -48,6 +51,15 @@ std::vector<std::vector<Found>> Generate(const Device& device, const GenerationM
   SearchBatch searches(options, sentences);
   if (searches.done()) return searches.Results();
   StepLauncher<Device, T> step(device, model, memory, options, searches, arenas.device);
+  const bool attends = options.search.return_attention || options.search.coverage_penalty > 0.0;
+  const int64_t attention_length = attends ? memory.length : 0;
+
+  const auto prompts = PiecesOfPrompts(options, sentences, kMostPromptRows<Device>);
+  for (const PromptRows& rows : prompts) {
+    if (cancelled()) throw Cancelled();
+    searches.TakePrompts(rows, Prefill(device, step.decoder(), options, rows, attention_length));
+  }
+  if (listener && !prompts.empty()) listener(searches.NewTokens());
 
   const StepLimits limits = searches.limits();
   BufferCutter measure(nullptr);
@@ -61,9 +73,6 @@ std::vector<std::vector<Found>> Generate(const Device& device, const GenerationM
   StepWork most;
   most.rows = limits.rows;
   most.k = searches.most_candidates();
-  most.has_forced = true;
-  const bool attends = options.search.return_attention || options.search.coverage_penalty > 0.0;
-  const int64_t attention_length = attends ? memory.length : 0;
   BufferCutter measure_outputs(nullptr);
   StepOutputs::Cut(most, attention_length, &measure_outputs);
   const auto new_outputs = [&](Arena* arena) {

@@ -68,6 +68,7 @@ class GenerationLoopTest : public ::testing::Test {
     model.embeddings = embeddings_.data();
     model.embedding_scale = 1.5f;
     model.positions = positions_.data();
+    pointers_.clear();
     for (const auto& weights : layer_weights_) {
       pointers_.push_back(weights.pointers());
     }
@@ -89,10 +90,9 @@ class GenerationLoopTest : public ::testing::Test {
     const GenerationModel model = Model(output.data());
     const bool has_memory = layer_options_.memory_size > 0;
     std::vector<SentenceStart> sentences;
-    for (int64_t i = 0; i < kSentences; ++i) {
-      sentences.push_back({static_cast<int32_t>(i + 2), {}, has_memory ? kMemoryLengths[i] : -1});
+    for (size_t i = 0; i < prompts_.size(); ++i) {
+      sentences.push_back({StartOf(i), prompts_[i], has_memory ? kMemoryLengths[i] : -1});
     }
-    sentences[2].prefix = {7, 8};
     const OnDevice<T> memory(memory_);
     HeapArena host;
     return Generate<Device, T>(device, model,
@@ -100,12 +100,17 @@ class GenerationLoopTest : public ::testing::Test {
                                sentences, options_, {device.arena, &host}, cancelled, listener);
   }
 
-  // Log-probabilities must be those that whole layers give for the tokens.
+  // Hypotheses must begin with their prompts, as far as there is room, and log-probabilities be
+  // those that whole layers give for the tokens.
   void Check(const std::vector<std::vector<Found>>& results) {
-    for (int64_t i = 0; i < kSentences; ++i) {
+    for (size_t i = 0; i < prompts_.size(); ++i) {
       ASSERT_EQ(static_cast<int>(results[i].size()), options_.search.num_hypotheses);
+      const Ints& prompt = prompts_[i];
       for (const Found& found : results[i]) {
-        Ints inputs = {static_cast<int32_t>(i + 2)};
+        const auto known = std::min(prompt.size(), found.tokens.size());
+        EXPECT_TRUE(std::equal(prompt.begin(), prompt.begin() + known, found.tokens.begin()));
+        EXPECT_TRUE(known == prompt.size() || known == kMaxLength || found.tokens.back() == kEos);
+        Ints inputs = {StartOf(i)};
         inputs.insert(inputs.end(), found.tokens.begin(), found.tokens.end() - 1);
         const std::vector<double> expected = LogProbs(i, inputs, found.tokens);
         for (size_t j = 0; j < expected.size(); ++j) {
@@ -115,9 +120,13 @@ class GenerationLoopTest : public ::testing::Test {
     }
   }
 
+  static int32_t StartOf(int64_t sentence) { return static_cast<int32_t>(sentence % 30 + 2); }
+
   LayerOptions layer_options_;
   bool has_embedding_norm_ = false;
   GenerationOptions options_;
+  // Of each sentence.
+  std::vector<Ints> prompts_ = {{}, {5}, {7, 8}, {}, {9, 4, 9, 3, 2, 6, 7}};
   std::vector<T> memory_ = Random<T>(kSentences * kMemoryLength * 5, 3);
   std::vector<float> output_ = Random<float>(kVocab * 6, 12);
 
@@ -286,25 +295,75 @@ TYPED_TEST(GenerationLoopWithoutMemoryTest, TellsTokensAsTheyCome) {
     for (int64_t i = 0; i < kSentences; ++i) {
       for (int j = 0; j < of_sentence; ++j) {
         const Found &found = results[i][j], &heard = told[i * of_sentence + j];
-        const int forced = i == 2 ? 2 : 0;
+        const auto forced = static_cast<int64_t>(this->prompts_[i].size());
         EXPECT_EQ(heard.tokens, Ints(found.tokens.begin() + forced, found.tokens.end()));
         EXPECT_EQ(heard.log_probs,
                   std::vector<float>(found.log_probs.begin() + forced, found.log_probs.end()));
-        longest = std::max(longest, found.tokens.size());
+        longest = std::max(longest, heard.tokens.size());
       }
     }
-    EXPECT_EQ(steps, longest);
+    EXPECT_EQ(steps, 1 + longest);  // prompts come in front of the first step
   }
 }
 
+TYPED_TEST(GenerationLoopTest, EndsWithPromptsThatAreWhole) {
+  this->prompts_ = {{5, kEos, 6}, {kEos}, {2, 3, 4, 5, 6, 7, 8, 9, 2, 3}, Ints(kMaxLength, 4), {6}};
+  this->options_.search.beam_size = this->options_.search.num_hypotheses = 1;
+  for (const bool early_stopping : {false, true}) {
+    this->options_.search.early_stopping = early_stopping;
+    this->Check(this->Run());
+  }
+}
+
+TYPED_TEST(GenerationLoopTest, GoesOnBehindAPromptAsIfItHadFoundIt) {
+  this->options_.search.beam_size = this->options_.search.num_hypotheses = 1;
+  this->options_.search.return_attention = true;
+  this->options_.search.min_length = kMaxLength;
+  this->options_.repetition_penalty = 1.5f;
+  this->prompts_.assign(kSentences, {});
+  const auto expected = this->Run();
+  for (const int known : {1, 2, 5}) {
+    for (int64_t i = 0; i < kSentences; ++i) {
+      const auto begin = expected[i][0].tokens.begin();
+      this->prompts_[i] = Ints(begin, begin + (known + i) % kMaxLength);
+    }
+    const auto results = this->Run();
+    for (int64_t i = 0; i < kSentences; ++i) {
+      const Found &found = results[i][0], &before = expected[i][0];
+      EXPECT_EQ(found.tokens, before.tokens);
+      const auto expect_near = [](const auto& a, const auto& b) {
+        ASSERT_EQ(a.size(), b.size());
+        for (size_t j = 0; j < a.size(); ++j)
+          EXPECT_NEAR(a[j], b[j], kLogProbTolerance<typename TestFixture::T>);
+      };
+      expect_near(found.log_probs, before.log_probs);
+      expect_near(found.attention, before.attention);
+    }
+  }
+}
+
+TYPED_TEST(GenerationLoopWithoutMemoryTest, ReadsPromptsInPieces) {
+  using Device = typename TestFixture::Device;
+  this->options_.search.beam_size = this->options_.search.num_hypotheses = 1;
+  this->prompts_.clear();
+  for (int32_t i = 0; i < kMostPromptRows<Device> / 7 + 3; ++i) {
+    this->prompts_.push_back({2 + i % 7, 2 + i % 5, 2, 3, 4, 5, 2 + i % 3});
+  }
+  this->Check(this->Run());
+}
+
 TYPED_TEST(GenerationLoopTest, EndsWhenItIsCancelled) {
-  int asked = 0;
-  EXPECT_THROW(this->Run([&] { return ++asked == 3; }), Cancelled);
-  EXPECT_EQ(asked, 3);
+  for (const int times : {1, 3}) {
+    int asked = 0;
+    EXPECT_THROW(this->Run([&] { return ++asked == times; }), Cancelled);
+    EXPECT_EQ(asked, times);
+  }
 }
 
 TYPED_TEST(GenerationLoopTest, TellsOfLogitsThatAreNone) {
   this->output_[5] = std::numeric_limits<float>::quiet_NaN();
+  EXPECT_THROW(this->Run(), std::invalid_argument);
+  this->prompts_.assign(kSentences, {});
   EXPECT_THROW(this->Run(), std::invalid_argument);
 }
 

@@ -14,6 +14,31 @@ namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
 
+[[noreturn]] void ThrowNoProbabilities(int64_t sentence, int64_t position) {
+  throw std::invalid_argument(
+      "the model's logits must be numbers, got NaN or infinity (or nothing but minus infinity)"
+      " for sentence " +
+      std::to_string(sentence) + " at position " + std::to_string(position));
+}
+
+float LogProb(float logit, double log_sum) {
+  return static_cast<float>(static_cast<double>(logit) - log_sum);
+}
+
+// Advances a search by each token of its prompt, unless the model says that one may not come.
+void ForcePrompt(const PromptRows& rows, const PromptScores& scores, int64_t begin, int64_t end,
+                 BeamSearch* search) {
+  for (int64_t row = begin; row < end && !search->done(); ++row) {
+    if (std::isnan(scores.log_sums[row])) {
+      ThrowNoProbabilities(rows.sentence_of[row], rows.positions[row]);
+    }
+    const float logit = scores.next_logits[row];
+    const Candidate next = {rows.next_tokens[row], LogProb(logit, scores.log_sums[row])};
+    const RowCandidates candidates = {&next, logit > kMinusInfinity ? 1 : 0, scores.Attention(row)};
+    search->Advance(&candidates);
+  }
+}
+
 }  // namespace
 
 SearchBatch::SearchBatch(const GenerationOptions& options,
@@ -26,10 +51,11 @@ SearchBatch::SearchBatch(const GenerationOptions& options,
     max_length_ = std::max<int64_t>(max_length_, search.LengthLimit(sentence.source_length));
     for (int i = 0; i < options.SearchesOfSentence(); ++i) {
       active_.push_back(static_cast<int>(searches_.size()));
-      searches_.emplace_back(search, sentence.prefix, sentence.source_length);
+      searches_.emplace_back(search, sentence.source_length);
     }
+    prompt_lengths_.push_back(PromptLength(search, sentence));
   }
-  first_row_.assign(searches_.size(), 0);
+  first_row_ = active_;  // what the first step's rows continue is a row of each
   const int64_t beams = static_cast<int64_t>(searches_.size()) * search.beam_size;
   spare_slot_ = beams;
   limits_.rows = FilledUp(beams);
@@ -42,51 +68,75 @@ SearchBatch::SearchBatch(const GenerationOptions& options,
   most_candidates_ = std::min<int64_t>(kMostOfTopK, search.beam_size + 1 + own + forbidden);
 }
 
+FirstPaths SearchBatch::PathsOfPrompts() const {
+  FirstPaths paths;
+  for (size_t i = 0; i < searches_.size(); ++i) {
+    const int64_t sentence = i / options_.SearchesOfSentence();
+    const int length = prompt_lengths_[sentence];
+    paths.lengths.push_back(length);
+    if (length == 0) continue;
+    paths.slots.resize((i + 1) * max_length_);
+    std::fill_n(paths.slots.end() - max_length_, length, PromptSlot(options_, sentence));
+  }
+  return paths;
+}
+
+void SearchBatch::TakePrompts(const PromptRows& rows, const PromptScores& scores) {
+  const int of_sentence = options_.SearchesOfSentence();
+  for (size_t i = 0; i < rows.sentences.size(); ++i) {
+    for (int j = 0; j < of_sentence; ++j) {
+      const int index = rows.sentences[i] * of_sentence + j;
+      ForcePrompt(rows, scores, rows.offsets[i], rows.offsets[i + 1], &searches_[index]);
+      advanced_.push_back(index);
+    }
+  }
+  DropThoseDone();
+}
+
+void SearchBatch::DropThoseDone() {
+  active_.erase(std::remove_if(active_.begin(), active_.end(),
+                               [&](int index) { return searches_[index].done(); }),
+                active_.end());
+}
+
 StepWork SearchBatch::Prepare(const StepInputs& inputs) {
   work_ = StepWork();
   rows_.clear();
   excluded_.clear();
   int64_t most_excluded = 0;
-  bool all_are_forced = true;
   for (const int index : active_) {
     const BeamSearch& search = searches_[index];
     const int before = first_row_[index];
     first_row_[index] = static_cast<int>(rows_.size());
-    const int32_t forced = search.ForcedToken();
+    const int sentence = index / options_.SearchesOfSentence();
+    const int position = search.length();
     for (int row = 0; row < search.row_count(); ++row) {
       const int64_t place = static_cast<int64_t>(rows_.size());
       const auto begin = static_cast<int32_t>(excluded_.size());
-      if (forced < 0) search.AddExcluded(row, &excluded_);
+      search.AddExcluded(row, &excluded_);
       const auto end = static_cast<int32_t>(excluded_.size());
-      rows_.push_back({forced, begin, end});
+      rows_.push_back({begin, end});
       most_excluded = std::max<int64_t>(most_excluded, end - begin);
-      const int sentence = index / options_.SearchesOfSentence();
-      inputs.tokens[place] = step_ == 0 ? sentences_[sentence].token : search.LastToken(row);
-      inputs.positions[place] = step_;
-      inputs.parents[place] = step_ == 0 ? 0 : before + search.parents()[row];
+      inputs.tokens[place] = position == 0 ? sentences_[sentence].token : search.LastToken(row);
+      inputs.positions[place] = position;
+      inputs.parents[place] = before + search.parents()[row];
       inputs.slots[place] = index * options_.search.beam_size + row;
       inputs.sentence_of[place] = sentence;
-      inputs.forced[place] = forced;
-      inputs.counters[place] = {static_cast<uint32_t>(step_),
+      inputs.counters[place] = {static_cast<uint32_t>(position),
                                 static_cast<uint32_t>(index % options_.SearchesOfSentence()),
                                 static_cast<uint32_t>(sentence)};
       if (options_.repetition_penalty != 1.0f) ListPenalized(search, row, place, inputs);
     }
-    work_.has_forced |= forced >= 0;
-    all_are_forced &= forced >= 0;
   }
   // Excluded words are looked for, too, and left out; if they are too many, they are taken out of
   // the logits. Sampling takes them out anyway.
-  work_.k = 1;
-  if (!all_are_forced) {
-    work_.most_excluded =
-        most_excluded + static_cast<int64_t>(options_.search.forbidden_tokens.size());
-    if (!Samples()) work_.k = searches_[active_[0]].candidate_count() + work_.most_excluded;
-    work_.has_excluded = Samples() ? work_.most_excluded > 0 : work_.k > kMostOfTopK;
-    if (work_.has_excluded) ListExcluded(inputs);
-    if (work_.k > kMostOfTopK) work_.k = searches_[active_[0]].candidate_count();
-  }
-  work_.has_penalized = options_.repetition_penalty != 1.0f && step_ > 0;
+  work_.most_excluded =
+      most_excluded + static_cast<int64_t>(options_.search.forbidden_tokens.size());
+  const int64_t most = searches_[active_[0]].candidate_count();
+  work_.k = Samples() ? 1 : most + work_.most_excluded;
+  work_.has_excluded = Samples() ? work_.most_excluded > 0 : work_.k > kMostOfTopK;
+  if (work_.has_excluded) ListExcluded(inputs);
+  if (work_.k > kMostOfTopK) work_.k = most;
   work_.rows = FilledUp(static_cast<int64_t>(rows_.size()));
   FillUp(inputs, work_.rows);
   return work_;
@@ -134,7 +184,6 @@ void SearchBatch::FillUp(const StepInputs& inputs, int64_t rows) const {
     }
     inputs.slots[i] = static_cast<int32_t>(spare_slot_ + i - used);
     inputs.counters[i] = inputs.counters[0];
-    inputs.forced[i] = -1;
     for (int32_t* const places : {inputs.penalized_begin, inputs.penalized_end,
                                   inputs.excluded_begin, inputs.excluded_end}) {
       places[i] = 0;
@@ -147,11 +196,7 @@ void SearchBatch::Advance(const StepOutputs& outputs, int64_t attention_length) 
     const int32_t row = static_cast<int32_t>(*outputs.bad_row);
     const auto of_row = std::find_if(active_.rbegin(), active_.rend(),
                                      [&](int index) { return first_row_[index] <= row; });
-    throw std::invalid_argument(
-        "the model's logits must be numbers, got NaN or infinity (or nothing but minus infinity)"
-        " for sentence " +
-        std::to_string(*of_row / options_.SearchesOfSentence()) + " at position " +
-        std::to_string(step_));
+    ThrowNoProbabilities(*of_row / options_.SearchesOfSentence(), searches_[*of_row].length());
   }
   candidates_.resize(work_.rows * most_candidates_);
   row_candidates_.clear();
@@ -163,10 +208,7 @@ void SearchBatch::Advance(const StepOutputs& outputs, int64_t attention_length) 
   }
   for (const int index : active_) searches_[index].Advance(&row_candidates_[first_row_[index]]);
   advanced_ = active_;
-  active_.erase(std::remove_if(active_.begin(), active_.end(),
-                               [&](int index) { return searches_[index].done(); }),
-                active_.end());
-  ++step_;
+  DropThoseDone();
 }
 
 std::vector<NewToken> SearchBatch::NewTokens() const {
@@ -176,7 +218,8 @@ std::vector<NewToken> SearchBatch::NewTokens() const {
     const BeamSearch& search = searches_[index];
     NewToken token = {index / of_sentence, index % of_sentence, -1, 0.0f, search.done()};
     Candidate newest;
-    if (rows_[first_row_[index]].forced < 0 && search.NewestToken(&newest)) {
+    const bool is_behind_prompt = search.length() > prompt_lengths_[token.sentence];
+    if (is_behind_prompt && search.NewestToken(&newest)) {
       token.token = newest.token;
       token.log_prob = newest.log_prob;
     }
@@ -189,15 +232,8 @@ RowCandidates SearchBatch::CandidatesOf(int64_t row, const StepOutputs& outputs,
                                         Candidate* memory) const {
   int count = 0;
   const auto add = [&](int32_t token, float logit) {
-    const double log_prob = static_cast<double>(logit) - outputs.log_sums[row];
-    memory[count++] = {token, static_cast<float>(log_prob)};
+    memory[count++] = {token, LogProb(logit, outputs.log_sums[row])};
   };
-  const Row& choice = rows_[row];
-  if (choice.forced >= 0) {
-    const float logit = outputs.forced_logits[row];
-    if (logit > kMinusInfinity) add(choice.forced, logit);
-    return {memory, count, nullptr};
-  }
   if (Samples()) {
     if (outputs.ids[row] >= 0) memory[count++] = {outputs.ids[row], outputs.logits[row]};
     return {memory, count, nullptr};
@@ -205,7 +241,7 @@ RowCandidates SearchBatch::CandidatesOf(int64_t row, const StepOutputs& outputs,
   const int most = searches_[active_[0]].candidate_count();
   for (int64_t i = row * work_.k; i < (row + 1) * work_.k && count < most; ++i) {
     if (outputs.ids[i] < 0 || outputs.logits[i] == kMinusInfinity) break;
-    if (work_.has_excluded || !IsExcluded(choice, outputs.ids[i])) {
+    if (work_.has_excluded || !IsExcluded(rows_[row], outputs.ids[i])) {
       add(outputs.ids[i], outputs.logits[i]);
     }
   }

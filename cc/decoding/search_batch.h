@@ -6,6 +6,7 @@
 
 #include "cc/decoding/beam_search.h"
 #include "cc/decoding/generation_options.h"
+#include "cc/decoding/prompt_rows.h"
 #include "cc/decoding/step_exchange.h"
 
 namespace tf_ls {
@@ -17,6 +18,12 @@ struct NewToken {
   int32_t token;  // -1: none, nothing might come, or it was forced
   float log_prob;
   bool is_last;  // the hypothesis has ended
+};
+
+// What the first step's rows continue, a row of each search: as BeamPaths, in host memory.
+struct FirstPaths {
+  std::vector<int32_t> slots;    // [searches, max_length], as far as there are prompts
+  std::vector<int32_t> lengths;  // [searches]
 };
 
 // The searches of all sentences of a batch: the host's half of the generation loop. A step's rows
@@ -32,24 +39,28 @@ class SearchBatch {
   int64_t most_candidates() const { return most_candidates_; }
   // Slots of the caches: a search has as many as beams, and rows that fill up share some.
   int64_t slots() const { return spare_slot_ + RowUnit(limits_.rows); }
+  FirstPaths PathsOfPrompts() const;
 
   bool done() const { return active_.empty(); }
+  // Takes what reading prompts has brought, which comes before the first step; all samples of a
+  // sentence begin with the same. Throws std::invalid_argument if the model gave no probabilities.
+  void TakePrompts(const PromptRows& rows, const PromptScores& scores);
   // Writes what the next step is to compute.
   StepWork Prepare(const StepInputs& inputs);
   // Takes what it has computed; attention_length is how far rows of attention lie apart. Throws
-  // std::invalid_argument if the model gave no probabilities.
+  // as TakePrompts does.
   void Advance(const StepOutputs& outputs, int64_t attention_length);
 
-  // What the last step brought the hypotheses that went on, if tokens are final (SearchOptions).
+  // What the last step brought the hypotheses that went on, if tokens are final (SearchOptions);
+  // before the first step, which ended with their prompts.
   std::vector<NewToken> NewTokens() const;
 
   // Of each sentence.
   std::vector<std::vector<Found>> Results() const;
 
  private:
+  // Where excluded_ has the tokens that may not come behind a row.
   struct Row {
-    int32_t forced;
-    // Where excluded_ has the tokens that may not come.
     int32_t excluded_begin, excluded_end;
   };
 
@@ -59,6 +70,7 @@ class SearchBatch {
   bool Samples() const { return options_.samples > 0; }
   RowCandidates CandidatesOf(int64_t row, const StepOutputs& outputs, Candidate* memory) const;
   bool IsExcluded(const Row& row, int32_t token) const;
+  void DropThoseDone();
 
   const GenerationOptions& options_;
   const std::vector<SentenceStart>& sentences_;
@@ -67,10 +79,10 @@ class SearchBatch {
   StepLimits limits_;
   int64_t most_candidates_;
   int64_t spare_slot_;
-  int step_ = 0;
-  std::vector<int> active_;     // searches that go on
-  std::vector<int> advanced_;   // searches that the last step was of
-  std::vector<int> first_row_;  // of each search, in the last step that was prepared
+  std::vector<int> active_;          // searches that go on
+  std::vector<int> advanced_;        // searches that the last step was of
+  std::vector<int> first_row_;       // of each search, in the last step that was prepared
+  std::vector<int> prompt_lengths_;  // of each sentence
   // Of one step.
   StepWork work_;
   std::vector<Row> rows_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -27,6 +28,16 @@ class SearchBatchTest : public ::testing::Test {
   }
   SearchBatch& searches() { return searches_[0]; }
 
+  // Reads all prompts; their tokens have this log-probability each.
+  void ReadPrompts(float log_prob) {
+    for (const PromptRows& rows : PiecesOfPrompts(options_, sentences_, /*most_rows=*/100)) {
+      PromptScores scores;
+      scores.next_logits.resize(rows.count(), log_prob);
+      scores.log_sums.resize(rows.count(), 0.0);
+      searches().TakePrompts(rows, scores);
+    }
+  }
+
   void Prepare() { work_ = searches().Prepare(inputs_); }
 
   // Every row has the same best words, each twice as probable as the next.
@@ -47,7 +58,6 @@ class SearchBatchTest : public ::testing::Test {
         Cut<StepOutputs>([&](BufferCutter* cutter) { return StepOutputs::Cut(work_, 0, cutter); });
     *outputs.bad_row = -1;
     std::fill_n(outputs.log_sums, work_.rows, 0.0);
-    if (work_.has_forced) std::fill_n(outputs.forced_logits, work_.rows, -3.0f);
     return outputs;
   }
 
@@ -57,6 +67,7 @@ class SearchBatchTest : public ::testing::Test {
   }
 
   GenerationOptions options_;
+  std::vector<SentenceStart> sentences_;
   StepWork work_;
   StepInputs inputs_;
 
@@ -70,7 +81,6 @@ class SearchBatchTest : public ::testing::Test {
     return cut(&cutter);
   }
 
-  std::vector<SentenceStart> sentences_;
   std::vector<SearchBatch> searches_;
   std::vector<std::vector<unsigned char>> memory_;
 };
@@ -161,29 +171,71 @@ TEST_F(SearchBatchTest, ListsWhatIsExcludedIfItIsTooMuch) {
   EXPECT_LE(work_.listed, searches().limits().listed);
 }
 
-TEST_F(SearchBatchTest, ForcesThePrefix) {
+TEST_F(SearchBatchTest, GoesOnBehindPrompts) {
   options_.search.beam_size = 2;
-  Start({{5, {8, 9}, -1}, {6, {}, -1}});
+  options_.search.max_length = 4;
+  Start({{5, {}, -1}, {6, {8, 9}, -1}, {7, {3}, -1}});
+  const FirstPaths paths = searches().PathsOfPrompts();
+  EXPECT_EQ(paths.lengths, (Ints{0, 2, 1}));
+  EXPECT_EQ(Ints(paths.slots.begin() + 4, paths.slots.begin() + 6), (Ints{2, 2}));
+  EXPECT_EQ(paths.slots[8], 4);
+  ReadPrompts(-3.0f);
   Prepare();
-  EXPECT_TRUE(work_.has_forced);
-  EXPECT_EQ(Rows(inputs_.forced), (Ints{8, -1}));
-  Advance({3, 4});
+  EXPECT_EQ(Rows(inputs_.tokens), (Ints{5, 9, 3}));
+  EXPECT_EQ(Rows(inputs_.positions), (Ints{0, 2, 1}));
+  EXPECT_EQ(Rows(inputs_.parents), (Ints{0, 1, 2}));
+  EXPECT_EQ(Rows(inputs_.slots), (Ints{0, 2, 4}));
+  EXPECT_EQ(inputs_.counters[1].position, 2u);
+  Advance({kEos, 4});
   Prepare();
-  EXPECT_EQ(Rows(inputs_.tokens), (Ints{8, 3, 4}));
-  EXPECT_EQ(Rows(inputs_.forced), (Ints{9, -1, -1}));
+  EXPECT_EQ(Rows(inputs_.positions), (Ints{1, 3, 2}));
+  const std::vector<Found> found = searches().Results()[1];
+  EXPECT_EQ(found[0].tokens, (Ints{8, 9, kEos}));
+  EXPECT_EQ(found[0].log_probs, (std::vector<float>{-3.0f, -3.0f, -std::log(2.0f)}));
+}
+
+TEST_F(SearchBatchTest, LeavesOutThoseThatEndWithTheirPrompts) {
+  options_.search.beam_size = 1;
+  options_.search.max_length = 3;
+  Start({{5, {8, kEos, 9}, -1}, {6, {4}, -1}, {7, {1, 2, 3, 4}, -1}});
+  ReadPrompts(-1.0f);
+  Prepare();
+  EXPECT_EQ(Rows(inputs_.tokens), (Ints{4}));
+  EXPECT_EQ(Rows(inputs_.parents), (Ints{1}));
+  EXPECT_EQ(searches().Results()[0][0].tokens, (Ints{8, kEos}));
+  EXPECT_EQ(searches().Results()[2][0].tokens, (Ints{1, 2, 3}));
+}
+
+TEST_F(SearchBatchTest, EndsWhereThePromptMayNotGoOn) {
+  options_.search.beam_size = 1;
+  Start({{5, {8, 9}, -1}});
+  ReadPrompts(-std::numeric_limits<float>::infinity());
+  EXPECT_TRUE(searches().done());
+  EXPECT_TRUE(searches().Results()[0][0].tokens.empty());
+}
+
+TEST_F(SearchBatchTest, SamplesOfASentenceShareItsPrompt) {
+  options_.search.beam_size = options_.search.num_hypotheses = 1;
+  options_.samples = 2;
+  Start({{5, {}, -1}, {6, {8}, -1}});
+  const FirstPaths paths = searches().PathsOfPrompts();
+  EXPECT_EQ(paths.lengths, (Ints{0, 0, 1, 1}));
+  EXPECT_EQ(paths.slots[2 * searches().max_length()], 2);
+  EXPECT_EQ(paths.slots[3 * searches().max_length()], 2);
+  ReadPrompts(-1.0f);
+  Prepare();
+  EXPECT_EQ(Rows(inputs_.tokens), (Ints{5, 5, 8, 8}));
+  EXPECT_EQ(Rows(inputs_.slots), (Ints{0, 1, 2, 3}));
 }
 
 TEST_F(SearchBatchTest, ListsTokensThatWereThereOnce) {
   options_.search.beam_size = 1;
   options_.repetition_penalty = 2.0f;
-  Start({{5, {8, 8, 3}, -1}});
-  for (int step = 0; step < 3; ++step) {
-    Prepare();
-    EXPECT_EQ(work_.has_penalized, step > 0);
-    Advance({});
-  }
+  Start({{5, {8, 8, 3}, -1}, {5, {}, -1}});
+  ReadPrompts(-1.0f);
   Prepare();
   EXPECT_EQ(Listed(inputs_.penalized_begin, inputs_.penalized_end, 0), (Ints{3, 8}));
+  EXPECT_EQ(Listed(inputs_.penalized_begin, inputs_.penalized_end, 1), (Ints{}));
 }
 
 TEST_F(SearchBatchTest, CountsSamplesOfASentence) {
@@ -221,16 +273,15 @@ TEST_F(SearchBatchTest, TellsWhatAStepBrought) {
     }
     return tokens;
   };
+  ReadPrompts(-1.0f);
+  EXPECT_EQ(told(), (Told{{2, 0, -1, 1}}));  // there is no room behind this prompt
   Prepare();
   Advance({7});
-  EXPECT_EQ(told(), (Told{{1, 0, 7, 0}}));  // others are still in their prefixes
+  EXPECT_EQ(told(), (Told{{0, 0, 7, 1}, {1, 0, 7, 0}}));
+  EXPECT_FLOAT_EQ(searches().NewTokens()[0].log_prob, -std::log(2.0f));
   Prepare();
   Advance({kEos});
   EXPECT_EQ(told(), (Told{{1, 0, kEos, 1}}));
-  Prepare();
-  Advance({6});
-  EXPECT_EQ(told(), (Told{{0, 0, 6, 1}, {2, 0, -1, 1}}));  // nothing behind the last prefix
-  EXPECT_FLOAT_EQ(searches().NewTokens()[0].log_prob, -std::log(2.0f));
   EXPECT_TRUE(searches().done());
 }
 
@@ -263,6 +314,19 @@ TEST_F(SearchBatchTest, TellsOfLogitsThatAreNone) {
   *outputs.bad_row = 2;
   try {
     searches().Advance(outputs, 0);
+    FAIL() << "nothing was thrown";
+  } catch (const std::invalid_argument& error) {
+    EXPECT_NE(std::string(error.what()).find("sentence 1 at position 1"), std::string::npos);
+  }
+}
+
+TEST_F(SearchBatchTest, TellsOfPromptsWithoutProbabilities) {
+  options_.search.beam_size = 2;
+  Start({{5, {}, -1}, {6, {8, 9}, -1}});
+  const PromptRows rows = PiecesOfPrompts(options_, sentences_, 100)[0];
+  constexpr double kNaN = std::numeric_limits<double>::quiet_NaN();
+  try {
+    searches().TakePrompts(rows, {{0.0f, 0.0f}, {0.0, kNaN}, {}, 0});
     FAIL() << "nothing was thrown";
   } catch (const std::invalid_argument& error) {
     EXPECT_NE(std::string(error.what()).find("sentence 1 at position 1"), std::string::npos);

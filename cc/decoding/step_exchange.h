@@ -12,10 +12,8 @@ namespace tf_ls {
 
 // What a step is to do, beside the numbers in StepInputs.
 struct StepWork {
-  int64_t rows = 0;  // rows that are computed, with those that fill up
-  int64_t k = 0;     // how many candidates of each
-  bool has_forced = false;
-  bool has_penalized = false;
+  int64_t rows = 0;           // rows that are computed, with those that fill up
+  int64_t k = 0;              // how many candidates of each
   bool has_excluded = false;  // tokens that may not come are taken out before candidates are found
   int64_t most_excluded = 0;  // of a row
   int64_t listed = 0;         // tokens in all lists
@@ -46,7 +44,6 @@ struct StepInputs {
   int32_t* parents;  // which row of the step before a row continues
   int32_t* slots;    // of the caches, where its new position goes
   int32_t* sentence_of;
-  int32_t* forced;           // the only token that may come, or -1
   int32_t* penalized_begin;  // the tokens of a row that are penalized, in `listed`
   int32_t* penalized_end;
   int32_t* excluded_begin;  // those that may not come
@@ -56,10 +53,9 @@ struct StepInputs {
 
   static StepInputs Cut(const StepLimits& limits, BufferCutter* block) {
     StepInputs inputs;
-    for (int32_t** numbers :
-         {&inputs.tokens, &inputs.positions, &inputs.parents, &inputs.slots, &inputs.sentence_of,
-          &inputs.forced, &inputs.penalized_begin, &inputs.penalized_end, &inputs.excluded_begin,
-          &inputs.excluded_end}) {
+    for (int32_t** numbers : {&inputs.tokens, &inputs.positions, &inputs.parents, &inputs.slots,
+                              &inputs.sentence_of, &inputs.penalized_begin, &inputs.penalized_end,
+                              &inputs.excluded_begin, &inputs.excluded_end}) {
       *numbers = block->Cut<int32_t>(limits.rows);
     }
     inputs.counters = block->Cut<SampleCounter>(limits.rows);
@@ -75,12 +71,11 @@ struct StepInputs {
 };
 
 struct StepOutputs {
-  int64_t* bad_row;      // as TopK's
-  double* log_sums;      // [rows]
-  float* logits;         // [rows, k], the best first; of drawn tokens log-probabilities
-  int32_t* ids;          // [rows, k]; -1 where there are no more
-  float* forced_logits;  // [rows], of rows where a token is forced
-  float* attention;      // [rows, memory_length]; null: nobody wants it
+  int64_t* bad_row;  // as TopK's
+  double* log_sums;  // [rows]
+  float* logits;     // [rows, k], the best first; of drawn tokens log-probabilities
+  int32_t* ids;      // [rows, k]; -1 where there are no more
+  float* attention;  // [rows, memory_length]; null: nobody wants it
 
   // `attention_length`: 0 if nobody wants it.
   static StepOutputs Cut(const StepWork& work, int64_t attention_length, BufferCutter* block) {
@@ -89,7 +84,6 @@ struct StepOutputs {
     outputs.log_sums = block->Cut<double>(work.rows);
     outputs.logits = block->Cut<float>(work.rows * work.k);
     outputs.ids = block->Cut<int32_t>(work.rows * work.k);
-    outputs.forced_logits = block->Cut<float>(work.has_forced ? work.rows : 0);
     outputs.attention =
         attention_length > 0 ? block->Cut<float>(work.rows * attention_length) : nullptr;
     return outputs;

@@ -31,6 +31,8 @@ class StepLauncher<Cpu, T> {
     step_.Run(work, turn_, inputs, outputs);
   }
 
+  const CachedDecoder<Cpu, T>& decoder() const { return step_.decoder(); }
+
  private:
   const GenerationStep<Cpu, T> step_;
   int turn_ = 0;
@@ -51,8 +53,7 @@ class StepLauncher<Gpu, T> {
   void Run(const StepWork& work, const StepInputs& inputs, const StepOutputs& outputs) {
     turn_ = 1 - turn_;
     if (graphs_.size() >= kMostGraphs) graphs_.clear();
-    Entry& entry = graphs_[{turn_, work.rows, work.k, work.has_forced, work.has_penalized,
-                            work.has_excluded, work.most_excluded}];
+    Entry& entry = graphs_[{turn_, work.rows, work.k, work.has_excluded, work.most_excluded}];
     if (entry.graph == nullptr) {
       if (!entry.came_before) {
         entry.came_before = true;
@@ -63,11 +64,14 @@ class StepLauncher<Gpu, T> {
     entry.graph->Launch(gpu_);
   }
 
+  // Of which what is launched between the steps is recorded in none.
+  const CachedDecoder<Gpu, T>& decoder() const { return step_.decoder(); }
+
  private:
   // As many as there are sizes of a batch that shrinks (see FilledUp), and more.
   static constexpr size_t kMostGraphs = 256;
 
-  using Key = std::tuple<int, int64_t, int64_t, bool, bool, bool, int64_t>;
+  using Key = std::tuple<int, int64_t, int64_t, bool, int64_t>;
   struct Entry {
     bool came_before = false;
     std::unique_ptr<LaunchGraph> graph;

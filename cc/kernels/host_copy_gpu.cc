@@ -6,11 +6,14 @@
 namespace tf_ls {
 
 void CopyToDevice(const Gpu& gpu, const void* host, size_t bytes, void* device) {
+  if (bytes == 0) return;
   CheckCuda(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, gpu.stream));
 }
 
 void CopyToHost(const Gpu& gpu, const void* device, size_t bytes, void* host) {
-  CheckCuda(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, gpu.stream));
+  if (bytes > 0) {
+    CheckCuda(cudaMemcpyAsync(host, device, bytes, cudaMemcpyDeviceToHost, gpu.stream));
+  }
   CheckCuda(cudaStreamSynchronize(gpu.stream));
 }
 
