@@ -39,8 +39,8 @@ class NeurSTSearch:
     def export(self, path: Path, precision: str) -> None:
         """Writes the model as `tf_ls.export.save` does."""
         from tf_ls import ops
-        from tf_ls.export.generation_module import GenerationModule
         from tf_ls.export.translation_model import TranslationModel
+        from tf_ls.export.translation_module import TranslationModule
         from tf_ls.neurst.model_folder import encoder_decoder_of
 
         meta = self._meta
@@ -53,7 +53,7 @@ class NeurSTSearch:
         described = TranslationModel(
             encoder_decoder_of(self._model), meta["bos_id"], meta["pad_id"], options
         )
-        module = GenerationModule(described, precision)
+        module = TranslationModule(described, precision)
         tf.saved_model.save(module, str(path), signatures=module.signatures())
 
     def weights(self) -> dict[str, np.ndarray]:

@@ -8,7 +8,12 @@ import pytest
 
 @pytest.mark.parametrize(
     ("command", "flag"),
-    [("convert", "--family"), ("translate", "--restart"), ("serve", "--batch-tokens")],
+    [
+        ("convert", "--family"),
+        ("export", "--family"),
+        ("translate", "--restart"),
+        ("serve", "--batch-tokens"),
+    ],
 )
 def test_help_needs_no_tensorflow(command, flag):
     code = (

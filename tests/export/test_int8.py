@@ -14,9 +14,9 @@ import tf_ls.inference as lsi
 from tf_ls import export, ops
 from tf_ls.export import int8
 from tf_ls.export.calibration import Calibration
-from tf_ls.export.generation_module import GenerationModule
 from tf_ls.export.lstransformer import describe
 from tf_ls.export.quantization import quantize
+from tf_ls.export.translation_module import TranslationModule
 from tf_ls.export.weights import matrices_of
 
 START, EOS = 7, 2
@@ -295,6 +295,6 @@ def test_bad_arguments(tmp_path, model, arguments, message):
 
 
 def test_a_module_tells_of_what_became_of_it(model):
-    assert GenerationModule(described(model), "float32").int8_report is None
-    report = GenerationModule(described(model), "int8").int8_report
+    assert TranslationModule(described(model), "float32").int8_report is None
+    report = TranslationModule(described(model), "int8").int8_report
     assert "24 of 24 matrices are in int8" in str(report)

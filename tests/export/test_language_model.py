@@ -133,6 +133,64 @@ def test_bad_prompts(signatures):
     refused("prefix 0 must have at most 9 tokens", [[1] * 10])
 
 
+def test_without_a_start_token(decoder, tmp_path):
+    """Prompts begin with it, and lengths count it."""
+    changes = {"max_length": 10, "min_length": 7}
+    export.save(decoder, tmp_path / "model", options={**OPTIONS, **changes})
+    signatures = tf.saved_model.load(str(tmp_path / "model")).signatures
+    assert signatures["properties"]()["start"] == -1
+    outputs = signatures["serving_default"](prompt=padded([[START, *p] for p in PROMPTS[:2]]))
+    options = {**OPTIONS, "max_length": 9, "min_length": 6}
+    assert_continues(outputs, continuations(decoder, options, PROMPTS[:2]))
+    for prompt in (padded([[1], []]), tf.zeros([2, 0], tf.int64)):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="a prompt must have a token"):
+            signatures["serving_default"](prompt=prompt)
+    assert signatures["serving_default"](prompt=tf.zeros([0, 0], tf.int64))["lengths"].shape[0] == 0
+
+
+# Scores of given texts ---------------------------------------------------------------------------
+
+TEXTS = [[1, 3, EOS, 4], [5], []]
+
+
+def forced_log_probs(decoder, texts, start):
+    """What `ops.generate` says of tokens that it is forced to choose, of which none is EOS."""
+    rows = tf.ragged.constant(texts, dtype=tf.int64)
+    options = ops.SearchOptions(eos=VOCABULARY - 1, method="greedy", max_length=rows.shape[1] or 4)
+    found = ops.generate(decoder, None, None, tf.fill([len(texts)], start), options, prefix=rows)
+    return found.log_probs.numpy()[:, 0, :4] * tf.sequence_mask(rows.row_lengths(), 4).numpy()
+
+
+def score(signatures, texts):
+    lengths = tf.constant([*map(len, texts)], tf.int64)
+    return signatures["score"](ids=padded(texts)[:, :4], lengths=lengths)["log_probs"].numpy()
+
+
+def test_scores(decoder, signatures):
+    wanted = forced_log_probs(decoder, TEXTS, START)
+    np.testing.assert_allclose(score(signatures, TEXTS), wanted, rtol=1e-5)
+
+
+def test_scores_without_a_start_token(decoder, tmp_path):
+    export.save(decoder, tmp_path / "model", options=OPTIONS)
+    signatures = tf.saved_model.load(str(tmp_path / "model")).signatures
+    scores = score(signatures, [[START, 1, 3, EOS], [START, 5], [START], []])
+    assert (scores[:, 0] == 0).all()
+    wanted = forced_log_probs(decoder, [[1, 3, EOS], [5], [], []], START)
+    np.testing.assert_allclose(scores[:, 1:], wanted[:, :3], rtol=1e-5)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8", "int8_bfloat16"])
+def test_scores_in_less_than_float32(decoder, tmp_path, precision):
+    export.save(decoder, tmp_path / "model", options=OPTIONS, start=START, precision=precision)
+    signatures = tf.saved_model.load(str(tmp_path / "model")).signatures
+    wanted = forced_log_probs(decoder, TEXTS, START)
+    np.testing.assert_allclose(score(signatures, TEXTS), wanted, atol=0.1)
+
+
+# Less than float32 -------------------------------------------------------------------------------
+
+
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_half_precision(tmp_path, precision, decoder):
     export.save(decoder, tmp_path / "half", options=OPTIONS, start=START, precision=precision)
@@ -232,17 +290,16 @@ def test_what_is_refused(tmp_path, decoder):
         with pytest.raises(ValueError, match=match):
             export.save(model, tmp_path / "refused", **{"options": OPTIONS, "start": START, **more})
 
-    refused("start, the token in front of each prompt", start=None)
     refused("start must be in the vocabulary of 11, got 11", start=11)
     refused("eos must be in the vocabulary of 11, got 12", options={"eos": 12})
     refused("options must have eos", options={})
     refused("unknown option beams", options={"eos": 1, "beams": 2})
     refused(r"12 weights each; got \[20\]", build(memory_size=5))
-    refused("no portable form of a model without an encoder", portable=True)
+    refused("no portable form of a model that does not translate", portable=True)
     refused("one SentencePiece model, got two", sentencepiece=("a", "b"))
     assert not (tmp_path / "refused").exists()
 
 
 def test_a_translator_refuses_it(path):
-    with pytest.raises(lsi.UnfitModel, match="continues prompts, and does not translate"):
+    with pytest.raises(lsi.UnfitModel, match="continues prompts: a model that translates was exp"):
         lsi.Transformer(path, 1)

@@ -21,9 +21,9 @@ from small_transformer import INPUTS, ONE_TABLE, SOURCE_LENGTHS, SOURCE_WORDS, T
 import tf_ls.inference as lsi
 from tf_ls import export, ops
 from tf_ls.export import portable
-from tf_ls.export.generation_module import GenerationModule
 from tf_ls.export.lstransformer import describe
 from tf_ls.export.portable import noise
+from tf_ls.export.translation_module import TranslationModule
 from tf_ls.models.encoder_decoder import EncoderDecoder
 from tf_ls.ops.generation import option_tensors
 from tf_ls.ops.search_options import METHODS
@@ -328,7 +328,7 @@ def test_logits_that_are_no_numbers(model, bias):
 @pytest.mark.parametrize("precision", ["float16", "bfloat16"])
 def test_half_precision(model, signatures, precision):
     described = describe(model, OPTIONS, START, None)
-    module = GenerationModule(described, precision, is_portable=True)
+    module = TranslationModule(described, precision, is_portable=True)
     assert {variable.dtype.name for variable in module.variables} == {precision}
     scores = module.generate(SOURCE, {})["scores"]
     exact = signatures["serving_default"](source=SOURCE)["scores"]

@@ -1,6 +1,7 @@
-"""Lets the tests here import tests/models/small_transformer.py."""
+"""Lets the tests here import what lies in tests/models and tests/files."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
+TESTS = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS / "models"), str(TESTS / "files")]

@@ -144,7 +144,7 @@ def test_text_to_text_from_the_command_line(pieces, tmp_path, capsys):
 def test_what_cannot_be_exported(words, tmp_path, capsys):
     folder, _, _ = words
     assert main(["export", str(folder), str(tmp_path / "exported"), "--portable"]) == 1
-    assert "no portable form of a model without an encoder" in capsys.readouterr().err
+    assert "no portable form of a model that does not translate" in capsys.readouterr().err
     with pytest.raises(ValueError, match="max_length must be at most 32, as many positions"):
         export.save(folder, tmp_path / "exported", options={"max_length": 33})
     with pytest.raises(ValueError, match="it continues prompts, and does not translate"):

@@ -260,7 +260,7 @@ def test_calibration_by_text_that_only_neurst_tokenizes(words, tmp_path):
             ["WORDS", "exported", "--portable", "--precision=int8"],
             "a portable model cannot be int8",
         ),
-        (["nowhere", "exported"], "nowhere is no model of NeurST's"),
+        (["nowhere", "exported"], "nowhere does not exist"),
         (["WORDS", "."], ". is there already"),
         (["WORDS", "exported", "--option=beam_size=0"], "beam_size: expected 1 to 64, got 0"),
         (["WORDS", "exported", "--option=beam=0"], "unknown option beam;"),

@@ -141,7 +141,7 @@ def test_items_are_as_long_as_their_continuations_may_become(model):
     [
         ([[11]], {}, "prompt 0 has 11 at 0, which is not in the vocabulary of 11"),
         ([[1], [-1]], {}, "prompt 1 has -1 at 0"),
-        ([[EOS, 1]], {}, "prompt 0 has the end, 2, at 0, and more behind it"),
+        ([[EOS, 1]], {}, "prompt 0 has the end, 2, at 0, where it goes on"),
         ([[1] * 41], {}, "prompt 0 has 41 tokens, and with its continuation it may have 40"),
         ([[1]], {"max_length": 1025, "max_extra_length": -1}, "makes at most 1024"),
         ([[1]], {"forbidden_tokens": [11]}, "forbidden_tokens has 11, which is not in the vocab"),

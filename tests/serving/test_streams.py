@@ -191,7 +191,7 @@ def test_metrics(server):
         ),
         (of_ids([]), 400, "there is no prompt"),
         (of_ids([[11]]), 400, "prompt 0 has 11 at 0, which is not in the vocabulary of 11"),
-        (of_ids([[1], [1, EOS, 1]]), 400, "prompt 1 has the end, 2, at 1, and more behind it"),
+        (of_ids([[1], [1, EOS, 1]]), 400, "prompt 1 has the end, 2, at 1, where it goes on"),
         (of_ids([[1] * 41]), 400, "prompt 0 has 41 tokens, and with its continuation it may have"),
         (of_ids([[1]], top_p=2.0), 400, "top_p: expected more than 0 and at most 1"),
         (of_ids([[1]], max_length=1_000_001, max_extra_length=-1), 400, "at most 1000000"),

@@ -1,4 +1,4 @@
-"""tf-ls export: a model that NeurST has trained, as a SavedModel."""
+"""tf-ls export: a model on disk, as a SavedModel."""
 
 from __future__ import annotations
 
@@ -11,16 +11,22 @@ from typing import Any
 
 from tf_ls.command_line.options import named_value
 from tf_ls.export import PRECISIONS, save
+from tf_ls.files.definitions import FAMILIES
 
 
 def add_parser(subparsers) -> None:
     parser = subparsers.add_parser(
         "export",
-        help="write a NeurST model as a SavedModel",
-        description="Writes a model that NeurST has trained as a SavedModel that generates in one"
-        " operation, and translates text if its subwords are SentencePiece's.",
+        help="write a model as a SavedModel",
+        description="Writes a model as a SavedModel that generates or encodes in one operation, and"
+        " takes text if it is NeurST's and its subwords are SentencePiece's.",
     )
-    parser.add_argument("model", type=Path, help="folder with model_configs.yml and a checkpoint")
+    parser.add_argument(
+        "model",
+        type=Path,
+        help="NeurST's folder with model_configs.yml and a checkpoint, Hugging Face's with a"
+        " config.json, or a model file, .pb or .hdf5",
+    )
     parser.add_argument("path", type=Path, help="folder to write")
     parser.add_argument(
         "--precision",
@@ -29,6 +35,7 @@ def add_parser(subparsers) -> None:
         help="of the weights and of what layers compute (default: %(default)s); int8_bfloat16 has"
         " matrices in int8 and computes in bfloat16 between them, int8 in float32",
     )
+    parser.add_argument("--family", choices=[*FAMILIES], help="of a model file")
     parser.add_argument(
         "--calibration",
         type=Path,
@@ -67,6 +74,7 @@ def _run(args: argparse.Namespace) -> int:
             args.model,
             args.path,
             precision=args.precision,
+            family=args.family,
             options=options,
             portable=args.portable,
             calibration=calibration,

@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.export.calibration import Calibration, Sentence
-from tf_ls.export.language_model import DecoderOnly, LanguageModel
+from tf_ls.export.encoder_model import EncoderModel
+from tf_ls.export.language_model import LanguageModel
 from tf_ls.export.quantization import Quantized, quantize
 from tf_ls.export.translation_model import TranslationModel
-from tf_ls.export.weights import Matrix, matrices_of, replaced
-from tf_ls.models.encoder_decoder import EncoderDecoder
+from tf_ls.export.weights import Matrix, ModelWeights, matrices_of, replaced
 
 # The largest losses of a matrix that is rounded.
 MOST_NATS = 0.02
@@ -63,10 +63,10 @@ class Int8Report(NamedTuple):
 
 
 def in_int8(
-    model: TranslationModel | LanguageModel,
+    model: TranslationModel | LanguageModel | EncoderModel,
     dtype: tf.DType,
     sentences: Optional[Sequence[Sentence]] = None,
-) -> tuple[EncoderDecoder | DecoderOnly, Int8Report]:
+) -> tuple[ModelWeights, Int8Report]:
     """Rounds the matrices of a model.
 
     Args:
@@ -83,7 +83,7 @@ def in_int8(
         ValueError: a matrix has an infinity or a NaN; sentences that are none of the model's, or
             for a model that does not translate.
     """
-    if sentences is not None and isinstance(model, LanguageModel):
+    if sentences is not None and not isinstance(model, TranslationModel):
         raise ValueError("calibration is for models that translate")
     matrices = [m for m in matrices_of(model.weights) if m.weight.shape[0] > 1]
     quantized = [_quantized(matrix) for matrix in matrices]

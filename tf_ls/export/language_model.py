@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any, Optional, Union
+from typing import Any, NamedTuple, Optional, Union
 
 import tensorflow as tf
 
@@ -17,25 +17,36 @@ from tf_ls.ops.host import on_host
 _LAYER_WEIGHTS = 12  # without cross-attention
 
 
+class Begin(NamedTuple):
+    """What the hypotheses of B prompts begin with, as `ops.generate` takes it."""
+
+    start: tf.Tensor
+    """int64 [B], the token in front."""
+
+    prefix: tf.Tensor
+    """int64 [B, P]."""
+
+    lengths: tf.Tensor
+    """int64 [B], how many tokens each prefix has."""
+
+
 @dataclasses.dataclass(frozen=True)
 class DecoderOnly:
     """A decoder that attends to nothing but what comes before."""
 
     decoder: ops.Decoder | ops.PackedDecoder
 
-    def generate(
-        self,
-        prompt: tf.Tensor,
-        lengths: tf.Tensor,
-        start: int,
-        options: ops.SearchOptions,
-        **more: Any,
-    ) -> ops.Generated:
-        """Continues prompts int64 [B, P] of lengths int64 [B]; see `ops.generate`."""
-        with on_host():
-            starts = tf.fill(tf.shape(lengths), tf.constant(start, tf.int64))
+    def generate(self, begin: Begin, options: ops.SearchOptions, **more: Any) -> ops.Generated:
+        """Continues what is begun; see `ops.generate`."""
         return ops.generate(
-            self.decoder, None, None, starts, options, prefix=prompt, prefix_lengths=lengths, **more
+            self.decoder,
+            None,
+            None,
+            begin.start,
+            options,
+            prefix=begin.prefix,
+            prefix_lengths=begin.lengths,
+            **more,
         )
 
 
@@ -45,8 +56,9 @@ class LanguageModel:
 
     weights: DecoderOnly
 
-    start: int
-    """The token in front of each prompt."""
+    start: int | None
+    """The token in front of each prompt; None: a prompt's first token is what it begins with
+    (GPT-2), so that no prompt may be empty."""
 
     options: ops.SearchOptions
     """How to generate unless told otherwise; `eos` is the model's."""
@@ -54,6 +66,10 @@ class LanguageModel:
     text: Text | None = None
     no_text_because: str = ""
     """Why there is no text, if there is none."""
+
+    padding: int | None = None
+    """The token behind a prompt that is shorter than the longest, and nowhere else in a prompt;
+    None: EOS. It need not be in the vocabulary."""
 
     @property
     def source_text(self) -> Text | None:
@@ -65,8 +81,7 @@ class LanguageModel:
 
     @property
     def padding_id(self) -> int:
-        """The token behind a prompt that is shorter than the longest. No prompt has it."""
-        return self.options.eos
+        return self.options.eos if self.padding is None else self.padding
 
     def prompt_lengths(self, prompt: tf.Tensor) -> tf.Tensor:
         """Returns int64 [B], how many tokens of prompts [B, P] are in front of their padding."""
@@ -75,6 +90,33 @@ class LanguageModel:
             tokens = tf.where(prompt == self.padding_id, tf.zeros_like(prompt), places)
             # (The largest of none is the least integer.)
             return tf.maximum(tf.reduce_max(tokens, axis=1), 0)
+
+    def begin(self, prompt: tf.Tensor, lengths: tf.Tensor) -> Begin:
+        """Returns what hypotheses of prompts int64 [B, P] begin with.
+
+        Raises:
+            tf.errors.InvalidArgumentError: an empty prompt where there is no start token.
+        """
+        with on_host():
+            if self.start is not None:
+                starts = tf.fill(tf.shape(lengths), tf.constant(self.start, tf.int64))
+                return Begin(starts, prompt, lengths)
+            message = "a prompt must have a token: the model has no start token"
+            check = tf.debugging.Assert(tf.reduce_all(lengths > 0), [message])
+            with tf.control_dependencies([check]):
+                first = tf.pad(prompt, [[0, 0], [0, 1]])[:, 0]  # even of no columns
+                return Begin(first, prompt[:, 1:], lengths - 1)
+
+    def options_behind_start(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Options, whose lengths count a whole prompt, for what `begin` returns."""
+        if self.start is not None:
+            return dict(options)
+        with on_host():
+            return {
+                **options,
+                "min_length": tf.maximum(options["min_length"] - 1, 0),
+                "max_length": options["max_length"] - 1,
+            }
 
 
 def described(
@@ -85,16 +127,17 @@ def described(
     *,
     text: Optional[Text] = None,
     no_text_because: str = "",
+    padding: Optional[int] = None,
 ) -> LanguageModel:
     """Returns the LanguageModel of a decoder.
 
     Args:
         decoder: without cross-attention.
-        start: the token in front of each prompt.
+        start: the token in front of each prompt; None: see `LanguageModel.start`.
         given: options, in front of the model's own. Where it has a table of positions, hypotheses
             are by default no longer than that.
         own: options by name.
-        text, no_text_because: as in LanguageModel.
+        text, no_text_because, padding: as in LanguageModel.
 
     Raises:
         ValueError: a token, an option or a weight that does not fit the model.
@@ -105,13 +148,11 @@ def described(
             "expected a decoder without cross-attention, whose layers have"
             f" {_LAYER_WEIGHTS} weights each; got {counts}"
         )
-    if start is None:
-        raise ValueError("start, the token in front of each prompt, must be given")
     own = dict(own or {})
     has_table = decoder.positions is not None and not isinstance(decoder.positions, str)
     positions = decoder.positions.shape[0] if has_table else None
     if has_table:
-        own["max_length"] = min(positions, ops.SearchOptions.max_length)
+        own.setdefault("max_length", min(positions, ops.SearchOptions.max_length))
     if not isinstance(given, ops.SearchOptions):
         given = {**own, **(given or {})}
     options = merged_options(given, None)
@@ -122,9 +163,9 @@ def described(
         )
     vocabulary = decoder.table.shape[0]
     for name, token in (("start", start), ("eos", options.eos)):
-        if not 0 <= token < vocabulary:
+        if token is not None and not 0 <= token < vocabulary:
             raise ValueError(f"{name} must be in the vocabulary of {vocabulary}, got {token}")
-    return LanguageModel(DecoderOnly(decoder), start, options, text, no_text_because)
+    return LanguageModel(DecoderOnly(decoder), start, options, text, no_text_because, padding)
 
 
 def describe(

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Optional
+from collections.abc import Mapping
+from typing import Any, Optional, Union
 
 import numpy as np
 import tensorflow as tf
 
 from tf_ls import ops
-from tf_ls.export.translation_model import TranslationModel
+from tf_ls.export.translation_model import TranslationModel, merged_options
 from tf_ls.files.conversion import Shapes
 from tf_ls.files.definitions import DECODER_LAYER, ENCODER_LAYER
 from tf_ls.files.model import InvalidModelFile, Model
 from tf_ls.models.encoder_decoder import EncoderDecoder
 
+Options = Union[ops.SearchOptions, Mapping[str, Any], None]
+
 # Behind which of a decoder layer's fields its projection of the memory belongs.
 _BEFORE_KEYS_AND_VALUES = "encdec_project_bias_q"
 
 
-def describe(model: Model) -> TranslationModel:
+def describe(model: Model, options: Options = None) -> TranslationModel:
     """Returns the weights of a Transformer in float32, and how its file says to generate.
 
     Hypotheses have no more tokens than the file has positions of the target.
 
     Args:
         model: what `tf_ls.files.read` returned for a Transformer.
+        options: in front of the file's.
 
     Raises:
         InvalidModelFile: numbers that are infinite or NaN; something that the operations cannot
             compute: languages, sampling by topk_greedy.
+        ValueError: an option is unknown or out of its range.
     """
     refuse_what_is_not_computed(model)
     shapes = model.shapes()
@@ -38,7 +43,9 @@ def describe(model: Model) -> TranslationModel:
         weights=EncoderDecoder(_encoder(model, shapes), _decoder(model, shapes)),
         start=model.setting("trg_start_id"),
         padding_id=model.setting("src_padding_id"),
-        options=_options(model, shapes["trg_embedding/position_embedding"][0]),
+        options=merged_options(
+            options, _options(model, shapes["trg_embedding/position_embedding"][0])
+        ),
     )
 
 
@@ -84,31 +91,38 @@ def _options(model: Model, positions: int) -> ops.SearchOptions:
         raise InvalidModelFile(f"model_conf: {error}") from error
 
 
-def _structure(model: Model) -> dict[str, Any]:
+def structure(model: Model) -> dict[str, Any]:
+    """What settings say of all layers, as `ops.LayerStack` has it; a Gpt has pre-norm layers."""
+    is_post_norm = "is_post_ln" in model.family.settings and model.setting("is_post_ln")
     return {
         "num_heads": model.setting("head_num"),
-        "pre_norm": not model.setting("is_post_ln"),
+        "pre_norm": not is_post_norm,
         "activation": model.setting("activation"),
         "epsilon": model.setting("epsilon"),
     }
 
 
+def encoder_layers(model: Model, shapes: Shapes) -> list[list[tf.Tensor]]:
+    """The layers of the encoder's stack, as `ops.encoder_layer` has them."""
+    return [
+        [weight_of(model, shapes, f"encoder_stack/{i}/{name}") for name in ENCODER_LAYER]
+        for i in range(model.layers("encoder_stack"))
+    ]
+
+
 def _encoder(model: Model, shapes: Shapes) -> ops.Encoder:
-    weight = functools.partial(_weight, model, shapes)
+    weight = functools.partial(weight_of, model, shapes)
     return ops.Encoder(
-        layers=[
-            [weight(f"encoder_stack/{i}/{name}") for name in ENCODER_LAYER]
-            for i in range(model.layers("encoder_stack"))
-        ],
+        layers=encoder_layers(model, shapes),
         table=weight("src_embedding/token_embedding"),
         positions=weight("src_embedding/position_embedding"),
-        **_norms(model, shapes, "src_embedding"),
-        **_structure(model),
+        **norms_of(model, shapes, "src_embedding"),
+        **structure(model),
     )
 
 
 def _decoder(model: Model, shapes: Shapes) -> ops.Decoder:
-    weight = functools.partial(_weight, model, shapes)
+    weight = functools.partial(weight_of, model, shapes)
     kernels = model.float32("trg_embedding/encode_output_project_kernel_kv", shapes)
     biases = model.float32("trg_embedding/encode_output_project_bias_kv", shapes)
     layers = []
@@ -129,9 +143,9 @@ def _decoder(model: Model, shapes: Shapes) -> ops.Decoder:
         scale=scale,
         output_weights=_output_weights(model, shapes),
         positions=weight("trg_embedding/position_embedding"),
-        **_norms(model, shapes, "trg_embedding"),
+        **norms_of(model, shapes, "trg_embedding"),
         output_bias=weight("trg_embedding/shared_bias"),
-        **_structure(model),
+        **structure(model),
     )
 
 
@@ -141,19 +155,21 @@ def _output_weights(model: Model, shapes: Shapes) -> Optional[tf.Tensor]:
     return tf.constant(model.float32(name, shapes).T) if name in shapes else None
 
 
-def _norms(model: Model, shapes: Shapes, part: str) -> dict[str, tuple[tf.Tensor, ...]]:
+def norms_of(model: Model, shapes: Shapes, part: str) -> dict[str, tuple[tf.Tensor, ...]]:
     """The norms among an embedding's fields: `norm` is behind the layers if they are pre-norm."""
     places = {"norm": "norm", "embedding_norm": "embedding_norm"}
-    if model.setting("is_post_ln"):
+    if not structure(model)["pre_norm"]:
         places = {"norm": "embedding_norm"}
     return {
-        place: tuple(_weight(model, shapes, f"{part}/{name}_{half}") for half in ("scale", "bias"))
+        place: tuple(
+            weight_of(model, shapes, f"{part}/{name}_{half}") for half in ("scale", "bias")
+        )
         for name, place in places.items()
         if f"{part}/{name}_scale" in shapes
     }
 
 
-def _weight(model: Model, shapes: Shapes, name: str) -> tf.Tensor:
+def weight_of(model: Model, shapes: Shapes, name: str) -> tf.Tensor:
     """A field as operations take it: [3, H] of a bias is [3H], [H, 3, H] of a kernel [H, 3H]."""
     array = model.float32(name, shapes)
     vector = array.ndim == 1 or "bias" in name

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Union
 
 import tensorflow as tf
 
 from tf_ls import ops
+from tf_ls.export.encoder_model import EncoderWithHeads
 from tf_ls.export.language_model import DecoderOnly
 from tf_ls.models.encoder_decoder import EncoderDecoder
+
+ModelWeights = Union[EncoderDecoder, DecoderOnly, EncoderWithHeads]
 
 _SELF_ATTENTION = {2: "self-attention qkv", 4: "self-attention output"}
 _CROSS_ATTENTION = {8: "cross-attention q", 10: "cross-attention kv", 12: "cross-attention output"}
@@ -28,8 +31,12 @@ class Matrix(NamedTuple):
     """Whether outputs are its rows (words), or its columns."""
 
 
-def matrices_of(weights: EncoderDecoder | DecoderOnly) -> list[Matrix]:
-    """Returns the matrices of a model, each once, those that share a weight under both names."""
+def matrices_of(weights: ModelWeights) -> list[Matrix]:
+    """Returns the matrices that our operations read, each once.
+
+    Those that share a weight are one, under both names. Of a model that encodes, heads are not
+    among them, nor the table of words if a head reads it.
+    """
     found: dict[int, Matrix] = {}
 
     def add(name: str, weight: tf.Tensor, outputs_are_rows: bool) -> None:
@@ -42,6 +49,11 @@ def matrices_of(weights: EncoderDecoder | DecoderOnly) -> list[Matrix]:
             for place, name in places.items():
                 add(f"{stack} layer {i} {name}", layer[place], False)
 
+    if isinstance(weights, EncoderWithHeads):
+        if weights.word_head is None:
+            add("embeddings", weights.encoder.table, True)
+        add_layers("encoder", weights.encoder.layers, _LAYER)
+        return list(found.values())
     decoder = weights.decoder
     if isinstance(weights, DecoderOnly):
         add("embeddings", decoder.table, True)

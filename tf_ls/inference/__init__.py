@@ -1,6 +1,8 @@
 """Models that leave the trainer.
 
-Transformer       a model as a function from lists of ids to hypotheses
+Transformer       a model that translates, from lists of ids to hypotheses
+Bert              a model that encodes, from lists of ids to hidden states and logits
+Gpt               a model that continues prompts, and says how probable texts are
 load_translator   a SavedModel that translates sentences, as a function
 translate_file    a file of any size, in batches, resumable
 """
@@ -11,13 +13,15 @@ import importlib
 
 # Imported when first used: TensorFlow takes seconds to import, and not all of this needs it.
 _MODULES = {
+    "Bert": "bert",
     "FileTranslation": "file_translation",
+    "Gpt": "gpt",
     "ProgressMismatch": "file_translation",
     "translate_file": "file_translation",
     "Translator": "translator",
     "Inferred": "transformer",
     "Transformer": "transformer",
-    "UnfitModel": "translator",
+    "UnfitModel": "unfit_model",
     "load_translator": "translator",
 }
 

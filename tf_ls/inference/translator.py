@@ -10,6 +10,8 @@ from typing import Any, Optional, Union
 
 import tensorflow as tf
 
+from tf_ls.inference.unfit_model import UnfitModel
+
 SIGNATURE = "translate"
 # How tf_ls.export.save exports the same with options, and their defaults.
 WITH_OPTIONS = "translate_with_options"
@@ -17,10 +19,6 @@ DEFAULT_OPTIONS = "default_options"
 # Names of the signature's tensors, both string [B].
 SENTENCES = "sentences"
 TRANSLATIONS = "translations"
-
-
-class UnfitModel(ValueError):
-    """What should be a SavedModel that translates is not."""
 
 
 class Translator:

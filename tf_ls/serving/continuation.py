@@ -73,7 +73,8 @@ class ContinuationModel(GenerationModel):
         self.signatures = frozenset(_OF_IDS + (_OF_TEXT if has_text else ()))
         properties = model.call("properties", {})
         self._target_vocabulary = int(properties["vocabulary"])
-        self._eos = self._padding_id = int(properties["eos"])
+        self._eos, self._padding_id = int(properties["eos"]), int(properties["padding_id"])
+        self._has_start = int(properties["start"]) >= 0
         self._defaults = model.call("default_options", {})
         for name in self.signatures & {"serving_with_options", "generate_with_options"}:
             model.set_defaults(name, self._defaults)
@@ -213,18 +214,21 @@ class ContinuationModel(GenerationModel):
 
     def _checked_prompt(self, index: int, row: np.ndarray, options: SearchOptions) -> np.ndarray:
         """The row without the padding behind it."""
+        words = np.flatnonzero(row != self._padding_id)
+        row = row[: words[-1] + 1] if len(words) else row[:0]
         outside = (row < 0) | (row >= self._target_vocabulary)
         if outside.any():
             raise invalid(
                 f"prompt {index} has {row[outside][0]} at {outside.argmax()}, which is not in the"
                 f" vocabulary of {self._target_vocabulary}"
             )
-        words = np.flatnonzero(row != self._eos)
-        row = row[: words[-1] + 1] if len(words) else row[:0]
-        if len(words) < len(row):
-            place = int((row == self._eos).argmax())
+        if not self._has_start and not len(row):
+            raise invalid(f"prompt {index} must have a token: the model has no start token")
+        is_end = row == self._eos
+        is_end[:1] &= self._has_start  # what a model without a start token begins with may be any
+        if is_end.any():
             raise invalid(
-                f"prompt {index} has the end, {self._eos}, at {place}, and more behind it"
+                f"prompt {index} has the end, {self._eos}, at {is_end.argmax()}, where it goes on"
             )
         limit = options.length_limit(len(row))
         if len(row) > limit:

@@ -1,0 +1,64 @@
+"""Models on disk, of whatever kind, as what is exported of them.
+
+TensorFlow is imported when a model is read and not before: NeurST has to be imported first, to
+choose its Keras.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+if TYPE_CHECKING:
+    from tf_ls.export.modules import AnyModel
+    from tf_ls.files import Model
+    from tf_ls.ops import SearchOptions
+
+Options = Union["SearchOptions", Mapping[str, Any], None]
+
+
+def describe_path(
+    path: Union[str, os.PathLike], family: Optional[str] = None, options: Options = None
+) -> AnyModel:
+    """Returns what is exported of a model on disk.
+
+    Args:
+        path: the folder of a model that NeurST has trained to generate; or what
+            `tf_ls.convert.read` reads, such as a model file.
+        family: transformer, bert or gpt; of a model file, which does not say it itself, and of
+            others what is expected.
+        options: how to generate, in front of the model's own.
+
+    Raises:
+        FileNotFoundError: there is nothing.
+        ValueError: there is no such model, or it is damaged (`InvalidModelFile`) or cannot be
+            exported; an option that does not fit; a model file without a family.
+    """
+    path = Path(path)
+    if (path / "model_configs.yml").is_file():
+        from tf_ls.neurst import model_folder  # before TensorFlow
+
+        return model_folder.load(os.fspath(path), options)
+    from tf_ls import convert, files
+
+    model = convert.read(path, family)
+    try:
+        return describe_model(model, options)
+    except files.InvalidModelFile as error:
+        raise files.InvalidModelFile(f"{path}: {error}") from error
+
+
+def describe_model(model: Model, options: Options = None) -> AnyModel:
+    """Returns what is exported of a `tf_ls.files.Model`; the arguments and errors are the same."""
+    from tf_ls.export import bert_file, gpt_file, model_file
+
+    model.check()
+    if model.family.name == "gpt":
+        return gpt_file.describe(model, options)
+    if model.family.name == "transformer":
+        return model_file.describe(model, options)
+    if options:
+        raise ValueError(f"options are for models that generate, got {options}")
+    return bert_file.describe(model)
