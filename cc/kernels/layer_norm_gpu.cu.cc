@@ -27,15 +27,15 @@ __global__ void __launch_bounds__(Shape::kBlock)
     shift.Load(beta, n);
   };
   if constexpr (kLoadsEarly) load_weights();
-  float first;  // as row::Moments
-  gpu::LoadPack<1>(x + i * n, &first);
-  const float mean =
-      first +
-      GroupSum<Shape::kThreads>(row.Sum(n, [first](float value) { return value - first; })) / n;
-  const float variance = GroupSum<Shape::kThreads>(row.Sum(
-                             n, [mean](float value) { return (value - mean) * (value - mean); })) /
-                         n;
-  const float inverse_deviation = rsqrtf(variance + epsilon);
+  const auto mean_of = [&](const auto& function) {
+    return GroupSum<Shape::kThreads>(row.Sum(n, function)) / n;
+  };
+  // As row::Moments.
+  const float near = mean_of([](float value) { return value; });
+  const float rest = mean_of([near](float value) { return value - near; });
+  const float squares = mean_of([near](float value) { return (value - near) * (value - near); });
+  const float mean = near + rest;
+  const float inverse_deviation = rsqrtf(fmaxf(squares - rest * rest, 0.0f) + epsilon);
   if (Shape::Lane() == 0) {
     moments.mean[i] = mean;
     moments.inverse_deviation[i] = inverse_deviation;

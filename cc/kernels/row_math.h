@@ -41,9 +41,10 @@ void WeightedSum(const float* weights, const float* const* rows, int64_t count, 
 void WeightedSum(const float* weights, const bfloat16* const* rows, int64_t count, int64_t n,
                  float* y);
 
-// Mean and 1 / sqrt(variance + epsilon) of a row that is not empty, in two passes. The first is
-// over differences from the first number, so that the mean of equal numbers is exactly that number:
-// rounding would be multiplied by 1e6 where epsilon is BERT's 1e-12.
+// Mean and 1 / sqrt(variance + epsilon) of a row, in two passes, of which the second also finds
+// what the mean of the first is wrong by (the corrected two-pass algorithm of Chan, Golub and
+// LeVeque, 1983). Equal numbers have exactly that mean: if epsilon is BERT's 1e-12, what is left of
+// them is multiplied by a million.
 void Moments(const float* x, int64_t n, float epsilon, float* mean, float* inverse_deviation);
 // y = (x - mean) * inverse_deviation * gamma + beta
 void Normalize(const float* x, float mean, float inverse_deviation, const float* gamma,

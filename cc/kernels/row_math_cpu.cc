@@ -245,16 +245,23 @@ TF_LS_MULTIVERSION void MultiplyAdd(const float* a, const float* b, const float*
 
 TF_LS_MULTIVERSION void Moments(const float* x, int64_t n, float epsilon, float* mean,
                                 float* inverse_deviation) {
-  const float first = x[0];
+  const auto count = static_cast<float>(n);
   float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += x[i] - first;
-  const float m = first + sum / static_cast<float>(n);
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  const float near = sum / count;
+  float rest = 0.0f;
   float squares = 0.0f;
-#pragma omp simd reduction(+ : squares)
-  for (int64_t i = 0; i < n; ++i) squares += (x[i] - m) * (x[i] - m);
-  *mean = m;
-  *inverse_deviation = 1.0f / std::sqrt(squares / static_cast<float>(n) + epsilon);
+#pragma omp simd reduction(+ : rest, squares)
+  for (int64_t i = 0; i < n; ++i) {
+    const float distance = x[i] - near;
+    rest += distance;
+    squares += distance * distance;
+  }
+  rest /= count;
+  *mean = near + rest;
+  const float variance = squares / count - rest * rest;
+  *inverse_deviation = 1.0f / std::sqrt((variance < 0.0f ? 0.0f : variance) + epsilon);
 }
 
 TF_LS_MULTIVERSION void Normalize(const float* x, float mean, float inverse_deviation,

@@ -112,7 +112,7 @@ def test_config_of_the_other_layer():
         ({"num_heads": 0}, "positive integer, got 0"),
         ({"hidden_size": 8.0}, "positive integer, got 8.0"),
         ({"intermediate_size": -1}, "positive integer, got -1"),
-        ({"activation_fn": "swish"}, "relu, tanh, gelu.*got 'swish'"),
+        ({"activation_fn": "mish"}, "relu, tanh, gelu.*got 'mish'"),
         ({"hidden_dropout_ratio": 1.0}, r"hidden_dropout_ratio must be in \[0, 1\), got 1.0"),
         ({"attn_prob_dropout_ratio": -0.1}, "attn_prob_dropout_ratio"),
         ({"activation_dropout_ratio": float("nan")}, "activation_dropout_ratio"),

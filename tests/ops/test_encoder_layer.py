@@ -413,7 +413,7 @@ def test_bad_number_of_heads(heads):
         call(num_heads=heads)
 
 
-@pytest.mark.parametrize("activation", ["swish", "", None])
+@pytest.mark.parametrize("activation", ["mish", "", None])
 def test_bad_activation(activation):
     with pytest.raises(BadDtype):
         call(activation=activation)
