@@ -59,6 +59,14 @@ def bert_logits(model, ids, types=None):
     return x @ table.T + weight(model, "mlm_head/output_bias")
 
 
+def gpt_logits(model, ids):
+    """The logits [L, V] behind each of ids [L]."""
+    table = model.float32("src_embedding/token_embedding")
+    x = table[ids] + model.float32("src_embedding/position_embedding")[: len(ids)]
+    x = encoder_stack(model, x.astype(np.float64), pre_norm=True, causal=True)
+    return norm(model, "src_embedding", x) @ table.T
+
+
 def transformer_logits(model, source, target_input):
     """The logits [T, V] of one sentence of ids [S], without padding, and of ids [T]."""
     pre_norm = not model.setting("is_post_ln")

@@ -124,6 +124,23 @@ class WithoutRows(Rule):
 
 
 @dataclasses.dataclass(frozen=True)
+class Row(Rule):
+    """A vector that is a matrix of one row."""
+
+    name: str
+
+    @property
+    def names(self) -> Sequence[str]:
+        return [self.name]
+
+    def read(self, weights: Weights) -> np.ndarray:
+        return weights[self.name].reshape(-1)
+
+    def write(self, field: np.ndarray) -> dict[str, np.ndarray]:
+        return {self.name: field[None]}
+
+
+@dataclasses.dataclass(frozen=True)
 class Scaled(Rule):
     """What another rule makes, times a factor; the way back may round."""
 
@@ -228,9 +245,15 @@ class WeightTable:
         weights: dict[str, np.ndarray] = {}
         for name in shapes:
             try:
-                weights.update(self.fields[name].write(model.float32(name, shapes)))
+                made = self.fields[name].write(model.float32(name, shapes))
             except ValueError as error:
                 raise ConversionError(f"{name}: {error}") from error
+            for weight, array in made.items():
+                if weight in weights and not np.array_equal(weights[weight], array):
+                    raise ConversionError(
+                        f"{name}: expected the numbers of another field, too: {weight} is both"
+                    )
+                weights[weight] = array
         return weights
 
     def _present(self, weights: Weights) -> dict[str, Rule]:

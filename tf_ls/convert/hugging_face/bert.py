@@ -10,8 +10,18 @@ import numpy as np
 
 from tf_ls.convert.error import ConversionError
 from tf_ls.convert.hugging_face import config as config_file
-from tf_ls.convert.weight_table import Same, Transposed, WeightTable, columns, vectors
+from tf_ls.convert.weight_table import (
+    Rule,
+    Same,
+    Transposed,
+    Weights,
+    WeightTable,
+    columns,
+    vectors,
+)
 from tf_ls.files import Model
+
+Config = Mapping[str, Any]
 
 FAMILY = "bert"
 
@@ -53,8 +63,8 @@ _OPTIONS = config_file.Options(
 _PROBLEM = "single_label_classification"
 
 
-def read(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Model:
-    """Returns the model of a configuration and its weights.
+def read(config: Config, options: Config, weights: Weights) -> Model:
+    """Returns the model of a configuration and its weights; it does not generate.
 
     Raises:
         ConversionError: something has no place in a model file; the message names it.
@@ -74,8 +84,8 @@ def read(config: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> Model:
     return model
 
 
-def write(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Returns configuration and weights of a model.
+def write(model: Model) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """Returns the JSON files and the weights of a model.
 
     Raises:
         ConversionError: the model has something that Hugging Face's has no place for.
@@ -96,17 +106,11 @@ def write(model: Model) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         labels = model.labels() or [f"LABEL_{i}" for i in range(model.shapes()["head/bias"][0])]
         config["id2label"] = {str(i): label for i, label in enumerate(labels)}
         config["label2id"] = {label: i for i, label in enumerate(labels)}
-    return config, weights
+    return {config_file.FILE: config}, weights
 
 
-def _task(config: Mapping[str, Any]) -> str:
-    (architecture, *_) = config.get("architectures") or ["BertModel"]
-    if architecture not in TASKS:
-        known = ", ".join(TASKS)
-        raise ConversionError(
-            f"config.json/architectures: expected one of {known}, got {architecture}"
-        )
-    task = TASKS[architecture]
+def _task(config: Config) -> str:
+    task = TASKS[config_file.check_architecture(config, list(TASKS))]
     problem = config.get("problem_type") or _PROBLEM
     if task == "text-classification" and problem != _PROBLEM:
         raise ConversionError(f"config.json/problem_type: expected {_PROBLEM}, got {problem}")
@@ -115,7 +119,7 @@ def _task(config: Mapping[str, Any]) -> str:
 
 def _table(layers: int, prefix: str, task: str) -> WeightTable:
     embeddings = f"{prefix}embeddings"
-    fields = {
+    fields: dict[str, Rule] = {
         "src_embedding/token_embedding": Same(f"{embeddings}.word_embeddings.weight"),
         "src_embedding/position_embedding": Same(f"{embeddings}.position_embeddings.weight"),
         "src_embedding/token_type_embedding": Same(f"{embeddings}.token_type_embeddings.weight"),
@@ -152,7 +156,7 @@ def _table(layers: int, prefix: str, task: str) -> WeightTable:
     )
 
 
-def _layer(field: str, name: str) -> dict:
+def _layer(field: str, name: str) -> dict[str, Rule]:
     attention = f"{name}.attention.self"
     projections = [f"{attention}.{part}" for part in ("query", "key", "value")]
     return {

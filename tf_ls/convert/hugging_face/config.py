@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
@@ -42,8 +42,8 @@ class Options(NamedTuple):
     fixed: Mapping[str, Any]
     """What has this value, or is not there: others would change the numbers."""
 
-    required: tuple[str, ...] = ()
-    """What must be there."""
+    same: Mapping[str, str] = {}
+    """What must have the value of another option, because model files have it once."""
 
     defaults: Mapping[str, Any] = {}
     """What has this value if it is not there."""
@@ -72,8 +72,13 @@ def put_settings(options: Options, config: Mapping[str, Any], model: Model) -> N
         ConversionError: an option is missing, or has a value that model files cannot have.
     """
     for name, expected in options.fixed.items():
-        if config.get(name, expected) not in (expected, None):
+        if config.get(name) not in (None, expected):
             raise ConversionError(f"{FILE}/{name}: expected {expected!r}, got {config[name]!r}")
+    for name, other in options.same.items():
+        if config.get(name) not in (None, config.get(other)):
+            raise ConversionError(
+                f"{FILE}/{name}: expected {other}'s {config.get(other)!r}, got {config[name]!r}"
+            )
     for name, setting in options.settings.items():
         value = value_of(options, config, name)
         kind = model.family.settings[setting].kind
@@ -91,7 +96,7 @@ def put_settings(options: Options, config: Mapping[str, Any], model: Model) -> N
 def check_sizes(options: Options, config: Mapping[str, Any], model: Model) -> None:
     """Raises ConversionError if weights have other sizes than the configuration says."""
     for name, size in sizes_of(options, model).items():
-        if config.get(name, size) != size:
+        if config.get(name) not in (None, size):
             raise ConversionError(
                 f"{FILE}/{name}: says {config[name]!r}, but the weights have {size}"
             )
@@ -124,12 +129,22 @@ def of_model(options: Options, model: Model) -> dict[str, Any]:
     """
     names = {own: name for name, own in reversed(list(ACTIVATIONS.items()))}
     settings = {name: model.setting(own) for name, own in options.settings.items()}
-    return {
-        **options.fixed,
-        **sizes_of(options, model),
-        **settings,
-        options.activation: names[model.setting("activation")],
-    }
+    written = {**options.fixed, **sizes_of(options, model), **settings}
+    written.update({name: written[other] for name, other in options.same.items()})
+    return {**written, options.activation: names[model.setting("activation")]}
+
+
+def check_architecture(config: Mapping[str, Any], known: Sequence[str]) -> str:
+    """Returns the class of a model, the first of the known ones if the configuration names none.
+
+    Raises:
+        ConversionError: it is none of them.
+    """
+    (architecture, *_) = config.get("architectures") or known
+    if architecture not in known:
+        names = ", ".join(known)
+        raise ConversionError(f"{FILE}/architectures: expected one of {names}, got {architecture}")
+    return architecture
 
 
 def labels_of(config: Mapping[str, Any]) -> Optional[list[str]]:

@@ -5,19 +5,44 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from tf_ls.convert import checkpoint
 from tf_ls.convert.error import ConversionError
-from tf_ls.convert.hugging_face import bert
+from tf_ls.convert.hugging_face import bert, generation, gpt2, seq2seq
 from tf_ls.convert.hugging_face import config as config_file
+from tf_ls.convert.weight_table import Weights
 from tf_ls.files import Model
 
 StrPath = Union[str, os.PathLike]
 
-# config.json's model_type, and what reads and writes it.
-MODEL_TYPES = {"bert": bert}
+JsonFiles = dict[str, dict[str, Any]]
+
+
+class Architecture(NamedTuple):
+    """What reads and writes models of a type."""
+
+    family: str
+    """Of model files."""
+
+    read: Callable[[Mapping[str, Any], Mapping[str, Any], Weights], Model]
+    """Of config.json, the options of generation, and weights."""
+
+    write: Callable[[Model], tuple[JsonFiles, Weights]]
+    """The JSON files by their names, and the weights."""
+
+
+# By config.json's model_type.
+MODEL_TYPES = {
+    "bert": Architecture(bert.FAMILY, bert.read, bert.write),
+    "gpt2": Architecture(gpt2.FAMILY, gpt2.read, gpt2.write),
+    **{
+        model.model_type: Architecture(seq2seq.FAMILY, model.read, model.write)
+        for model in (seq2seq.BART, seq2seq.MBART, seq2seq.MARIAN)
+    },
+}
 
 WEIGHTS = "model.safetensors"
 
@@ -40,7 +65,8 @@ def read(path: StrPath) -> Model:
     try:
         config = config_file.read(path)
         architecture = _architecture(config.get("model_type"))
-        model = architecture.read(config, checkpoint.open_folder(path))
+        options = generation.read(path, config)
+        model = architecture.read(config, options, checkpoint.open_folder(path))
         model.check()
     except ValueError as error:
         raise ConversionError(f"{path}: {error}") from error
@@ -64,13 +90,14 @@ def write(model: Model, path: StrPath, model_type: Optional[str] = None) -> None
     if path.exists():
         raise FileExistsError(f"{path} is there already")
     model.check()
-    config, weights = _architecture(_model_type(model, model_type)).write(model)
+    json_files, weights = MODEL_TYPES[_model_type(model, model_type)].write(model)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         partial.mkdir(parents=True)
         checkpoint.write_safetensors(weights, partial / WEIGHTS)
-        text = json.dumps(config, indent=2, sort_keys=True)
-        (partial / config_file.FILE).write_text(f"{text}\n", encoding="utf-8")
+        for name, content in json_files.items():
+            text = json.dumps(content, indent=2, sort_keys=True)
+            (partial / name).write_text(f"{text}\n", encoding="utf-8")
         # SafeTensors makes files that nobody else may read.
         (partial / WEIGHTS).chmod((partial / config_file.FILE).stat().st_mode)
         partial.rename(path)
@@ -78,7 +105,7 @@ def write(model: Model, path: StrPath, model_type: Optional[str] = None) -> None
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _architecture(model_type: Optional[str]):
+def _architecture(model_type: Optional[str]) -> Architecture:
     if model_type not in MODEL_TYPES:
         known = ", ".join(MODEL_TYPES)
         why = ", which has relative positions" if model_type in ("t5", "mt5") else ""
@@ -90,7 +117,7 @@ def _architecture(model_type: Optional[str]):
 
 def _model_type(model: Model, wanted: Optional[str]) -> str:
     """Which of its family's a model becomes."""
-    fitting = [n for n, module in MODEL_TYPES.items() if model.family.name == module.FAMILY]
+    fitting = [name for name, own in MODEL_TYPES.items() if own.family == model.family.name]
     if wanted is None and len(fitting) > 1:
         raise ValueError(f"model_type must be one of {', '.join(fitting)}")
     if wanted is not None and wanted not in fitting:
