@@ -56,7 +56,7 @@ $(VENV_TF212)/.ready: $(REQUIREMENTS)/tf2.12.txt $(REQUIREMENTS)/tf2.12-nodeps.t
 	@tools/setup_venv.sh $(VENV_TF212) $(filter %.txt,$^)
 	@touch $@
 
-$(VENV)/.test-ready: $(REQUIREMENTS)/test.txt $(REQUIREMENTS)/lint.txt | $(VENV)/.ready
+$(VENV)/.test-ready: $(REQUIREMENTS)/test.txt $(REQUIREMENTS)/test-models.txt $(REQUIREMENTS)/lint.txt | $(VENV)/.ready
 	@tools/setup_venv.sh $(VENV) $^
 	@touch $@
 

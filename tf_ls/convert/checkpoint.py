@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Callable, Union
 
-import ml_dtypes  # NumPy knows bfloat16 by it
 import numpy as np
 
 from tf_ls.convert.error import ConversionError
@@ -19,7 +18,6 @@ StrPath = Union[str, os.PathLike]
 # What a folder may have, in the order of preference: SafeTensors need no PyTorch.
 _FILES = ("model.safetensors", "pytorch_model.bin")
 _SAFETENSORS, _PYTORCH = ".safetensors", (".bin", ".pt", ".pth")
-_BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 
 
 class Checkpoint(Mapping[str, np.ndarray]):
@@ -34,7 +32,7 @@ class Checkpoint(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         array = self._readers[name]()
-        if array.dtype.kind == "f" or array.dtype == _BFLOAT16:
+        if array.dtype.kind == "f" or array.dtype.name == "bfloat16":
             return array.astype(np.float32, copy=False)
         return array
 
@@ -146,6 +144,7 @@ def of_tensors(tensors: Any, source: StrPath) -> Checkpoint:
 
 def _open_safetensors(path: Path) -> Checkpoint:
     try:
+        import ml_dtypes  # noqa: F401, by which NumPy knows bfloat16
         from safetensors import SafetensorError, safe_open
     except ImportError as error:
         raise ImportError(f"{path}: install safetensors to read it, tf_ls[convert]") from error

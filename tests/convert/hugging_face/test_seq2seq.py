@@ -16,6 +16,7 @@ from hugging_face_models import (
     transformers,
 )
 
+import tf_ls.inference as lsi
 from tf_ls import convert
 
 SIZES = {
@@ -146,6 +147,42 @@ def test_marian_computes_its_positions(tmp_path):
 # How it generates ---------------------------------------------------------------------------------
 
 
+def generated(original, source, **options):
+    """Their hypotheses of a source, without the start token and what is behind EOS."""
+    outputs = original.generate(torch.tensor([source]), do_sample=False, **options)
+    return [until_eos(tokens) for tokens in outputs[:, 1:].tolist()]
+
+
+def until_eos(tokens):
+    return tokens[: tokens.index(2) + 1] if 2 in tokens else tokens
+
+
+@every_type
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_beams": 1},
+        {"num_beams": 1, "no_repeat_ngram_size": 2, "bad_words_ids": [[9], [21]]},
+        {"num_beams": 3, "early_stopping": True, "length_penalty": 1.5},
+        {"num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 2, "min_length": 4},
+    ],
+    ids=str,
+)
+def test_the_same_tokens(tmp_path, model_type, options):
+    """Of beam search with early_stopping, which is theirs and ours alike."""
+    activation = "silu" if model_type == "marian" else "gelu"
+    original = build(model_type, activation_function=activation, forced_eos_token_id=None)
+    original.generation_config.update(**options, max_length=11)
+    folder = saved(original, tmp_path / "model")
+    path = convert.convert(folder, tmp_path / "model.pb")
+    transformer = lsi.Transformer(path, 8)
+    beams = options["num_beams"]
+    for source in SOURCES:
+        wanted = generated(original, source, num_return_sequences=beams)
+        tokens, _ = transformer.infer([source])
+        assert [until_eos(hypothesis.tolist()) for hypothesis in tokens[0]] == wanted
+
+
 def test_options_of_generation(tmp_path):
     original = build("bart")
     original.generation_config.update(
@@ -184,9 +221,12 @@ def test_options_that_are_left_out_are_named(tmp_path, caplog, monkeypatch):
 
     monkeypatch.setattr(absl_logging.get_absl_logger(), "propagate", True)
     original = build("marian")
-    original.generation_config.update(repetition_penalty=1.5, bad_words_ids=[[3, 4]])
-    convert.read(saved(original, tmp_path / "model"))
-    assert "left out of how to generate: repetition_penalty" in caplog.text
+    original.generation_config.update(
+        repetition_penalty=1.5, no_repeat_ngram_size=1, bad_words_ids=[[3, 4]]
+    )
+    model = convert.read(saved(original, tmp_path / "model"))
+    assert "no_repeat_ngram_size" not in model.search_options()
+    assert "left out of how to generate: repetition_penalty, no_repeat_ngram_size" in caplog.text
     assert "left out of how to generate: bad_words_ids [[3, 4]]" in caplog.text
 
 

@@ -91,6 +91,8 @@ def put_settings(options: Mapping[str, Any], model: Model) -> None:
         for name, nothing in _NOT_CARRIED.items()
         if options.get(name) not in (None, False, nothing)
     ]
+    if options.get("no_repeat_ngram_size") == 1:  # of theirs, the start token is the first
+        left_out.append("no_repeat_ngram_size")
     if left_out:
         logging.warning("tf_ls: left out of how to generate: %s", ", ".join(left_out))
 
@@ -128,9 +130,10 @@ def _search_options(options: Mapping[str, Any]) -> dict[str, Any]:
         "length_penalty": "exponent",
         "early_stopping": options.get("early_stopping") is True,
     }
-    for name in ("min_length", "no_repeat_ngram_size"):
-        if options.get(name):
-            search[name] = options[name]
+    if options.get("min_length"):
+        search["min_length"] = options["min_length"]
+    if (options.get("no_repeat_ngram_size") or 0) > 1:
+        search["no_repeat_ngram_size"] = options["no_repeat_ngram_size"]
     if options.get("max_length"):  # which counts the start token
         search["max_length"] = options["max_length"] - 1
         search["max_extra_length"] = None
