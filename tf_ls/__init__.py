@@ -4,6 +4,7 @@ Importing it registers the operations, so that `tf.saved_model.load` knows them:
 TensorFlow is imported, or else as soon as it is. It imports neither TensorFlow nor NumPy itself,
 and its parts when they are first used:
 
+    tf_ls.accelerate   fused operations in Keras models of other libraries
     tf_ls.models       Keras models
     tf_ls.layers       the Keras layers they are made of
     tf_ls.optimizers   Keras optimizers
@@ -18,13 +19,14 @@ and its parts when they are first used:
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from typing import Any
 
 from tf_ls.registration import register_operations
 
 __version__ = "0.1.0"
 
 _LAZY_MODULES = (
+    "acceleration",
     "export",
     "files",
     "inference",
@@ -35,9 +37,12 @@ _LAZY_MODULES = (
     "optimizers",
     "testing",
 )
+_LAZY_FUNCTIONS = {"accelerate": "acceleration"}  # by the module that has them
 
 __all__ = [
     "__version__",
+    "accelerate",
+    "acceleration",
     "export",
     "files",
     "inference",
@@ -50,14 +55,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> ModuleType:
+def __getattr__(name: str) -> Any:
     if name in _LAZY_MODULES:
         return importlib.import_module(f"{__name__}.{name}")
+    if name in _LAZY_FUNCTIONS:
+        return getattr(importlib.import_module(f"{__name__}.{_LAZY_FUNCTIONS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY_MODULES})
+    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_FUNCTIONS})
 
 
 register_operations()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from tf_ls.raw_variable import raw
+
 
 def are_built(stack: tf.keras.layers.Layer) -> bool:
     """Whether a TransformerEncoder or TransformerDecoder has its variables.
@@ -26,12 +28,6 @@ def decoder_layer_weights(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
     if not layer._with_cross_attention:
         return encoder_layer_weights(layer)
     return [*_self_attention(layer), *_cross_attention(layer), *_ffn(layer)]
-
-
-def raw(variable: tf.Variable) -> tf.Variable:
-    """The float32 variable behind one that casts itself under a mixed precision policy."""
-    inner = getattr(variable, "_variable", None)
-    return variable if inner is None else inner
 
 
 def _self_attention(layer: tf.keras.layers.Layer) -> list[tf.Variable]:
