@@ -126,6 +126,21 @@ def test_options_that_lightseq_has_no_settings_for(tmp_path, model):
     assert_generates(path, model, length_penalty="exponent", forbidden_tokens=(3,))
 
 
+def test_a_prefix(tmp_path, model):
+    file = exported(files.state_dict(model))
+    file.settings["prefix"] = "[5, 1]"
+    path = files.write(file, tmp_path / "model.pb")
+    options = ops.SearchOptions(**OPTIONS, eos=EOS, num_hypotheses=3)
+    prefix = tf.constant([[5, 1]] * len(SENTENCES))
+    wanted = model.generate(INPUTS["src"], options, START, prefix=prefix)
+    tokens, scores = lsi.Transformer(path, 8).infer(SENTENCES)
+    np.testing.assert_array_equal(tokens, wanted.tokens)
+    np.testing.assert_allclose(scores, wanted.scores, rtol=1e-5)
+    with pytest.raises(ValueError, match="a portable model cannot begin with a prefix"):
+        export.save(file, tmp_path / "portable", portable=True)
+    assert not (tmp_path / "portable").exists()
+
+
 @pytest.mark.parametrize("no_scale", [False, True])
 def test_the_output_layer_is_without_the_embeddings_factor(model, no_scale):
     file = exported(files.state_dict(model))
@@ -181,7 +196,6 @@ def test_sentences_longer_than_the_positions(tmp_path, model):
         ({"sampling_method": "topk_greedy"}, "model_conf/sampling_method: topk_greedy is not"),
         ({"beam_size": 65}, "model_conf: beam_size: expected 1 to 64, got 65"),
         ({"search_options": '{"beams": 3}'}, "model_conf: .* unexpected keyword argument 'beams'"),
-        ({"prefix": "[1]"}, "model_conf/prefix: expected none"),
     ],
     ids=str,
 )

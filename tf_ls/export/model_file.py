@@ -42,6 +42,7 @@ def describe(model: Model, options: Options = None) -> TranslationModel:
     return TranslationModel(
         weights=EncoderDecoder(_encoder(model, shapes), _decoder(model, shapes)),
         start=model.setting("trg_start_id"),
+        prefix=tuple(model.prefix()),
         padding_id=model.setting("src_padding_id"),
         options=merged_options(
             options, _options(model, shapes["trg_embedding/position_embedding"][0])
@@ -56,8 +57,6 @@ def refuse_what_is_not_computed(model: Model) -> None:
             "model_conf/multilg_type: expected 0, a model without embeddings of languages, got"
             f" {model.setting('multilg_type')}"
         )
-    if model.prefix():
-        raise InvalidModelFile("model_conf/prefix: expected none, which is all that is generated")
 
 
 def _options(model: Model, positions: int) -> ops.SearchOptions:

@@ -29,6 +29,9 @@ class TranslationModel:
     options: ops.SearchOptions
     """How to generate unless told otherwise; `eos` is the model's."""
 
+    prefix: tuple[int, ...] = ()
+    """The tokens with which each hypothesis begins, behind the start token."""
+
     padding_is_eos: bool = False
     """Whether the first `padding_id` of a source is its end and belongs to it, as NeurST has it by
     default. Otherwise all of them are padding, wherever they are."""

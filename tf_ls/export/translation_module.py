@@ -44,8 +44,11 @@ class TranslationModule(GenerationModule):
             calibration: sentences to measure by what int8 costs, see `in_int8`.
 
         Raises:
-            ValueError: an unknown precision, and what `in_int8` raises.
+            ValueError: an unknown precision, a prefix of what is portable, and what `in_int8`
+                raises.
         """
+        if is_portable and model.prefix:
+            raise ValueError(f"a portable model cannot begin with a prefix, {model.prefix}")
         self._is_portable = is_portable
         super().__init__(model, precision, calibration=calibration)
 
@@ -69,7 +72,9 @@ class TranslationModule(GenerationModule):
         arguments = self._arguments(source, options)
         if self._is_portable:
             return portable.generate(self.model.weights, *arguments, dtype=self._dtype)
-        generated = self.model.weights.generate(*arguments, dtype=self._dtype)
+        generated = self.model.weights.generate(
+            *arguments, dtype=self._dtype, **self._prefix(source)
+        )
         return {
             "tokens": generated.tokens,
             "lengths": generated.lengths,
@@ -80,7 +85,12 @@ class TranslationModule(GenerationModule):
         """`generate`, and the attention float32 [B, n, T, S] of each token to the source's."""
         source, padding, *more = self._arguments(source, options)
         generated = self.model.weights.generate(
-            source, padding, *more, dtype=self._dtype, return_attention=True
+            source,
+            padding,
+            *more,
+            dtype=self._dtype,
+            return_attention=True,
+            **self._prefix(source),
         )
         return {
             "tokens": generated.tokens,
@@ -97,6 +107,14 @@ class TranslationModule(GenerationModule):
             self.model.start,
             ops.SearchOptions(eos=self.model.options.eos, **{**self.defaults, **options}),
         )
+
+    def _prefix(self, source: tf.Tensor) -> Tensors:
+        """The tokens [B, P] with which the hypotheses of sources [B, S] begin, if there are any."""
+        if not self.model.prefix:
+            return {}
+        with on_host():
+            prefix = tf.constant([self.model.prefix], tf.int64)
+            return {"prefix": tf.repeat(prefix, tf.shape(source)[0], axis=0)}
 
     def translate(self, sentences: tf.Tensor, options: Mapping[str, Any]) -> Tensors:
         """Translates sentences [B] to their first hypotheses."""

@@ -163,7 +163,9 @@ def until_eos(tokens):
     [
         {"num_beams": 1},
         {"num_beams": 1, "no_repeat_ngram_size": 2, "bad_words_ids": [[9], [21]]},
+        {"num_beams": 1, "forced_bos_token_id": 5},
         {"num_beams": 3, "early_stopping": True, "length_penalty": 1.5},
+        {"num_beams": 3, "early_stopping": True, "length_penalty": 0.0, "forced_bos_token_id": 5},
         {"num_beams": 4, "early_stopping": True, "no_repeat_ngram_size": 2, "min_length": 4},
     ],
     ids=str,
