@@ -102,6 +102,59 @@ def test_an_export_of_a_folder(tmp_path):
     assert_same_at_tokens(logits, wanted.logits)
 
 
+# GPT-2 -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory):
+    path = tmp_path_factory.mktemp("gpt2")
+    config = transformers.GPT2Config(
+        vocab_size=WORDS,
+        n_embd=24,
+        n_layer=3,
+        n_head=4,
+        n_positions=20,
+        bos_token_id=2,
+        eos_token_id=2,
+        initializer_range=0.3,
+    )
+    return saved(transformers.GPT2LMHeadModel, config, path), path
+
+
+def test_perplexities(gpt2):
+    model, path = gpt2
+    texts = [*SENTENCES[:1], [3, 4], [2, 12, 13, 2]]
+    wanted = []
+    with torch.no_grad():
+        for text in texts:
+            ids = torch.tensor([text])
+            wanted.append(float(torch.exp(model(input_ids=ids, labels=ids).loss)))
+    np.testing.assert_allclose(lsi.Gpt(path, 2).ppl(texts), wanted, rtol=TOLERANCE)
+
+
+def test_greedy_search(gpt2):
+    model, path = gpt2
+    options = {"method": "greedy", "max_length": 16, "max_extra_length": None}
+    tokens = lsi.Gpt(path, 8, options=options).sample(SENTENCES)
+    for row, prompt in zip(tokens, SENTENCES):
+        wanted = model.generate(
+            torch.tensor([prompt]), do_sample=False, max_length=16, pad_token_id=2
+        )[0].tolist()
+        assert row.tolist() == wanted + [2] * (tokens.shape[1] - len(wanted))
+
+
+def test_samples_are_among_the_most_probable(gpt2):
+    model, path = gpt2
+    options = {"method": "sampling", "top_k": 2, "max_length": 12, "max_extra_length": None}
+    tokens = lsi.Gpt(path, 8, options=options).sample(SENTENCES[:1] * 4)
+    with torch.no_grad():
+        logits = model(input_ids=torch.from_numpy(tokens)).logits
+    best = logits.topk(2).indices.numpy()
+    for row, allowed in zip(tokens, best):
+        for place in range(len(SENTENCES[0]), len(row)):
+            assert row[place] in allowed[place - 1] or 2 in row[:place]
+
+
 # Real weights ------------------------------------------------------------------------------------
 
 
