@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "files")]
+sys.path[:0] = [str(HERE), str(HERE / "hugging_face"), str(HERE.parent / "files")]
 
 # Transformers would import TensorFlow for models that nobody asks it for.
 os.environ.setdefault("USE_TF", "0")
