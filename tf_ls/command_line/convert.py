@@ -29,7 +29,7 @@ def add_parser(subparsers) -> None:
     parser.add_argument(
         "--to",
         metavar="FORMAT",
-        help="write no model file, but: hugging_face",
+        help="write no model file, but: hugging_face or neurst",
     )
     parser.add_argument(
         "--model-type", help="Hugging Face's, where a family has several, such as marian"

@@ -7,24 +7,28 @@ from pathlib import Path
 from typing import Optional, Union
 
 from tf_ls import files
-from tf_ls.convert import detect, fairseq, hugging_face
+from tf_ls.convert import detect, fairseq, hugging_face, neurst
 from tf_ls.convert.error import ConversionError
 from tf_ls.files.model_file import FORMATS
 
 StrPath = Union[str, os.PathLike]
 
 # What can be written beside model files, and by what.
-TARGETS = {detect.HUGGING_FACE: hugging_face.write}
+TARGETS = {detect.HUGGING_FACE: hugging_face.write, detect.NEURST: neurst.write}
 
-_READERS = {detect.HUGGING_FACE: hugging_face.read, detect.FAIRSEQ: fairseq.read}
+_READERS = {
+    detect.HUGGING_FACE: hugging_face.read,
+    detect.FAIRSEQ: fairseq.read,
+    detect.NEURST: neurst.read,
+}
 
 
 def read(path: StrPath, family: Optional[str] = None) -> files.Model:
     """Reads a model of any format.
 
     Args:
-        path: a model file, .pb or .hdf5, a folder of Hugging Face's, or a checkpoint of Fairseq's,
-            .pt.
+        path: a model file, .pb or .hdf5, a folder of Hugging Face's or of NeurST's, or a
+            checkpoint of Fairseq's, .pt.
         family: transformer, bert or gpt. Model files do not say which they have, so that they need
             it; of others it is what is expected.
 

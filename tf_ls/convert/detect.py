@@ -6,15 +6,16 @@ import os
 from pathlib import Path
 from typing import Union
 
-from tf_ls.convert import fairseq, hugging_face
+from tf_ls.convert import fairseq, hugging_face, neurst
 from tf_ls.convert.error import ConversionError
 from tf_ls.files.model_file import FORMATS
 
-MODEL_FILE, HUGGING_FACE, FAIRSEQ = "model_file", "hugging_face", "fairseq"
+MODEL_FILE, HUGGING_FACE = "model_file", "hugging_face"
+FAIRSEQ, NEURST = "fairseq", "neurst"
 
 
 def format_of(path: Union[str, os.PathLike]) -> str:
-    """Returns MODEL_FILE, HUGGING_FACE or FAIRSEQ.
+    """Returns MODEL_FILE, HUGGING_FACE, FAIRSEQ or NEURST.
 
     Raises:
         FileNotFoundError: there is nothing.
@@ -27,6 +28,8 @@ def format_of(path: Union[str, os.PathLike]) -> str:
         return MODEL_FILE
     if fairseq.is_checkpoint(path):
         return FAIRSEQ
+    if neurst.is_folder(path):
+        return NEURST
     if hugging_face.is_folder(path):
         return HUGGING_FACE
     if (path / "saved_model.pb").is_file():
@@ -35,5 +38,6 @@ def format_of(path: Union[str, os.PathLike]) -> str:
         )
     raise ConversionError(
         f"{path}: expected a model file ({', '.join(FORMATS)}), Hugging Face's folder with a"
-        f" config.json, or Fairseq's checkpoint ({fairseq.ENDING})"
+        f" config.json, NeurST's with a model_configs.yml, or Fairseq's checkpoint"
+        f" ({fairseq.ENDING})"
     )

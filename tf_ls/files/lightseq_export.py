@@ -51,7 +51,10 @@ _FEED_FORWARD = [
         "ffn/dense2/bias",
     )
 ]
-_KEYS_AND_VALUES = "encdec_attention_prepost_wrapper/encdec_attention/kv_transform"
+# Of a layer of the encoder, as ENCODER_LAYER has its fields, and of the decoder.
+ENCODER_VARIABLES = [*_SELF_ATTENTION, *_FEED_FORWARD]
+DECODER_VARIABLES = [*_SELF_ATTENTION, *_CROSS_ATTENTION, *_FEED_FORWARD]
+KEYS_AND_VALUES = "encdec_attention_prepost_wrapper/encdec_attention/kv_transform"
 _SHARED_TABLE = "shared_symbol_modality_posenc_wrapper/shared_symbol_modality"
 
 
@@ -219,8 +222,7 @@ def export_ls_encoder(
     sizes = {"H": hidden_size, "I": intermediate_size}
     numbers = {}
     for i in range(_count(state_dict, "TransformerEncoder")):
-        variables = [*_SELF_ATTENTION, *_FEED_FORWARD]
-        for name, field, variable in zip(ENCODER_LAYER, ENCODER_LAYER.values(), variables):
+        for name, field, variable in zip(ENCODER_LAYER, ENCODER_LAYER.values(), ENCODER_VARIABLES):
             array = _first(state_dict, f"TransformerEncoder/layer_{i}/{variable}")
             numbers[f"encoder_stack/{i}/{name}"] = _shaped(variable, array, field.shape, sizes)
     _put(file, numbers, save_pb)
@@ -255,16 +257,15 @@ def export_ls_decoder(
     numbers, kernels, biases = {}, [], []
     for i in range(layers):
         layer = f"TransformerDecoder/layer_{i}"
-        variables = [*_SELF_ATTENTION, *_CROSS_ATTENTION, *_FEED_FORWARD]
-        for name, field, variable in zip(DECODER_LAYER, DECODER_LAYER.values(), variables):
+        for name, field, variable in zip(DECODER_LAYER, DECODER_LAYER.values(), DECODER_VARIABLES):
             array = _first(state_dict, f"{layer}/{variable}")
             numbers[f"decoder_stack/{i}/{name}"] = _shaped(variable, array, field.shape, sizes)
         for suffix, arrays, shape in (
             ("kernel", kernels, ("H", 2, "H")),
             ("bias", biases, (2, "H")),
         ):
-            array = _first(state_dict, f"{layer}/{_KEYS_AND_VALUES}/{suffix}")
-            arrays.append(_shaped(f"{_KEYS_AND_VALUES}/{suffix}", array, shape, sizes))
+            array = _first(state_dict, f"{layer}/{KEYS_AND_VALUES}/{suffix}")
+            arrays.append(_shaped(f"{KEYS_AND_VALUES}/{suffix}", array, shape, sizes))
     numbers["trg_embedding/encode_output_project_kernel_kv"] = np.stack(kernels, axis=1)
     numbers["trg_embedding/encode_output_project_bias_kv"] = np.stack(biases)
     _put(file, numbers, save_pb)
