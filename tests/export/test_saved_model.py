@@ -118,6 +118,7 @@ def test_properties(loaded):
     properties = {k: v.numpy() for k, v in loaded.signatures["properties"]().items()}
     assert properties == {
         "source_vocabulary": SOURCE_WORDS,
+        "source_positions": -1,
         "target_vocabulary": TARGET_WORDS,
         "padding_id": 0,
         "padding_is_eos": False,

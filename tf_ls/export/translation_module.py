@@ -55,6 +55,9 @@ class TranslationModule(GenerationModule):
     def _prepared(self, weights: EncoderDecoder) -> EncoderDecoder:
         """The weights as it generates with them."""
         self._source_vocabulary = weights.encoder.table.shape[0]
+        table = weights.encoder.positions
+        has_table = table is not None and not isinstance(table, str)
+        self._source_positions = table.shape[0] if has_table else -1
         if self._is_portable:
             return weights
         # Packed again where they are loaded.
@@ -160,6 +163,7 @@ class TranslationModule(GenerationModule):
         """What somebody who calls `generate` has to know of the model."""
         numbers = {
             "source_vocabulary": self._source_vocabulary,
+            "source_positions": self._source_positions,
             "target_vocabulary": self._target_vocabulary,
             "padding_id": self.model.padding_id,
             "start": self.model.start,

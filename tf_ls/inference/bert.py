@@ -45,6 +45,12 @@ class Bert(InferenceModel):
         """The names of the classes, if they have names."""
         return [label.decode() for label in self._properties["labels"]]
 
+    @property
+    def positions(self) -> Optional[int]:
+        """How many tokens a sentence may have; None: any number."""
+        positions = int(self._properties["positions"])
+        return None if positions < 0 else positions
+
     def infer(self, sentences: Ids, token_types: Optional[Ids] = None) -> np.ndarray:
         """Returns the hidden states float32 [B, S, H]."""
         return self._run("hidden_states", sentences, token_types)

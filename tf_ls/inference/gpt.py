@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from tf_ls.inference.ids import batches, checked_ids, padded, without_padding
 from tf_ls.inference.inference_model import GeneratingModel
 from tf_ls.inference.loaded_functions import CONTINUATION
+from tf_ls.inference.streaming import stream_tokens
 
 
 class Gpt(GeneratingModel):
@@ -44,6 +45,34 @@ class Gpt(GeneratingModel):
         for first in range(0, len(rows), self._max_batch_size):
             found += self._continued(rows[first : first + self._max_batch_size])
         return padded(found, int(self._properties["eos"]))
+
+    def stream(self, prompt: Sequence[int]) -> Iterator[int]:
+        """Continues one prompt, as the options say, and tells its tokens while it does.
+
+        Args:
+            prompt: ids int[S]; as for `sample`.
+
+        Returns:
+            An iterator of the tokens behind the prompt, EOS included if it came. Generation stops
+            when it is closed.
+
+        Raises:
+            ValueError: a prompt that is none of the model's; a search of several beams, whose
+                tokens are not final when they come.
+            tf.errors.OpError: while it is read, what the generation raises.
+        """
+        import tensorflow as tf
+
+        options = self.options
+        is_search = options["method"] not in ("greedy", "sampling")
+        if is_search and (options["beam_size"] > 1 or options["early_stopping"]):
+            raise ValueError(
+                f"tokens of {options['method']} with a beam of {options['beam_size']} are not final"
+                " when they come: use the method greedy or sampling"
+            )
+        row = self._checked("the prompt", prompt)
+        inputs = {"prompt": tf.constant(padded([row], 0)), **self._options}
+        return stream_tokens(self._functions["stream"], inputs)
 
     def ppl(self, texts: Sequence[Sequence[int]]) -> np.ndarray:
         """Returns the perplexity of each text.

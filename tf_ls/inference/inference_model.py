@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Optional, Union
 
 from tf_ls.inference import loaded_functions
+from tf_ls.inference.model_text import ModelText
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -76,6 +77,16 @@ class GeneratingModel(InferenceModel):
     @property
     def options(self) -> dict[str, Any]:
         return {name: _python_value(value) for name, value in self._options.items()}
+
+    @property
+    def eos(self) -> int:
+        """The token that ends a hypothesis."""
+        return int(self._properties["eos"])
+
+    @property
+    def text(self) -> Optional[ModelText]:
+        """Text to ids and back; None if the model does not have it inside."""
+        return ModelText(self._functions, self.kind) if ModelText.is_in(self._functions) else None
 
     def _default_hypotheses(self, options: Mapping[str, Any]) -> int:
         """How many hypotheses there are by the other options, if nobody says it."""

@@ -27,18 +27,23 @@ class Kind(NamedTuple):
     takes: str
     """What the last of these is given."""
 
+    takes_texts: str = ""
+    """What `encode` of a model with texts is given."""
+
 
 TRANSLATION = Kind(
     "translates",
     "transformer",
     ("properties", "default_options", "serving_with_options"),
     "source",
+    "sentences",
 )
 CONTINUATION = Kind(
     "continues prompts",
     "gpt",
     ("properties", "default_options", "score", "serving_with_options"),
     "prompt",
+    "prompts",
 )
 ENCODING = Kind("encodes", "bert", ("properties", "hidden_states"), "ids")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class Transformer(GeneratingModel):
     """
 
     kind = TRANSLATION
+
+    @property
+    def positions(self) -> Optional[int]:
+        """How many tokens a sentence may have; None: any number, or the model does not say."""
+        positions = int(self._properties.get("source_positions", -1))
+        return None if positions < 0 else positions
 
     def infer(self, sentences: Sequence[Sequence[int]]) -> Inferred:
         """Generates from sentences.
