@@ -124,7 +124,8 @@ def requirements() -> tuple[list[str], dict[str, list[str]]]:
     neurst = ["neurst==0.1.2", "scipy", "tensorboard"]
     serving = ["aiohttp>=3.9", "grpcio>=1.49", "prometheus_client"]
     convert = ["ml_dtypes", "safetensors"]
-    extras = {"neurst": neurst, "serving": serving, "convert": convert}
+    pipeline = [*convert, "sentencepiece", "tokenizers"]
+    extras = {"neurst": neurst, "serving": serving, "convert": convert, "pipeline": pipeline}
     # A source distribution, and setuptools' look at the project before it, know no TensorFlow.
     # The commands that make a wheel do not go on without one.
     if {"sdist", "egg_info", "clean"} & set(sys.argv[1:2]) or not sys.argv[1:]:

@@ -12,6 +12,7 @@ and its parts when they are first used:
     tf_ls.export       models that leave the trainer, as SavedModels
     tf_ls.files        model files, LightSeq's and of its kind
     tf_ls.inference    what runs them
+    tf_ls.pipeline     tasks on texts: from a text to an answer
     tf_ls.neurst       what makes NeurST use them
     tf_ls.testing      checks operations, also your own, against references
 """
@@ -35,9 +36,11 @@ _LAZY_MODULES = (
     "neurst",
     "ops",
     "optimizers",
+    "pipelines",
     "testing",
 )
-_LAZY_FUNCTIONS = {"accelerate": "acceleration"}  # by the module that has them
+# By the module that has them.
+_LAZY_FUNCTIONS = {"accelerate": "acceleration", "pipeline": "pipelines"}
 
 __all__ = [
     "__version__",
@@ -51,6 +54,8 @@ __all__ = [
     "neurst",
     "ops",
     "optimizers",
+    "pipeline",
+    "pipelines",
     "testing",
 ]
 
