@@ -495,3 +495,13 @@ def test_it_has_no_gradient():
     with tf.GradientTape() as tape:
         memory = run(packed).memory
     assert tape.gradient(memory, packed.variables[0]) is None
+
+
+@pytest.mark.gpu
+def test_it_is_packed_where_operations_run():
+    """Unless told otherwise on the GPU: TensorFlow would make a resource of its own on the CPU."""
+    encoder = as_tensors(encoder_of())
+    with tf.device(None):
+        assert ops.PackedEncoder(encoder).resource_handle.device.endswith("GPU:0")
+    with tf.device("/device:CPU:0"):
+        assert ops.PackedEncoder(encoder).resource_handle.device.endswith("CPU:0")
