@@ -70,7 +70,7 @@ class _Packed(tf.saved_model.experimental.TrackableResource):
         self._dtype = dtype
         self._operations = operations
         self._inputs = inputs
-        # Here, where the caller's tf.device holds: `resource_handle` makes it on the CPU without one.
+        # Where the caller's tf.device says: without one, `resource_handle` makes it on the CPU.
         self._resource_handle = self._create_resource()
         self._initialize()
         # Where a SavedModel's is to be made when it is loaded: on the GPU, if there is one, beside
