@@ -43,7 +43,7 @@ WEIGHTS = {
         (Scaled(Same("vector"), 4.0), 4 * WEIGHTS["vector"]),
         (Constant(np.zeros(3), "never"), np.zeros(3)),
     ],
-    ids=str,
+    ids=lambda value: type(value).__name__,
 )
 def test_rules_and_the_way_back(rule, field):
     np.testing.assert_array_equal(rule.read(WEIGHTS), field)

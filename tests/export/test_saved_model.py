@@ -334,7 +334,7 @@ def test_models_that_cannot_be_exported(tmp_path):
         saved(build(**{**SETTINGS, "padding_idx": None}), tmp_path)
     with pytest.raises(ValueError, match=r"expected an LSTransformer .*, got Sequential"):
         saved(tf.keras.Sequential(), tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"no model_configs\.yml"):
+    with pytest.raises(ValueError, match=r"expected a model file .* model_configs\.yml"):
         export.save(tmp_path, tmp_path / "exported")
     (tmp_path / "no.model").write_text("nothing")
     with pytest.raises(tf.errors.InvalidArgumentError):
