@@ -18,8 +18,6 @@ import numpy as np
 import reviews
 from transformers import AutoTokenizer, TFBertForSequenceClassification
 
-import tf_ls
-
 MAX_LENGTH = 128
 
 
@@ -45,10 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="folder of a BERT (default: all-MiniLM-L6-v2)")
     parser.add_argument("--data", type=Path, default=archives.DEFAULT_FOLDER, help="downloads")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=1e-4)
-    parser.add_argument("--compare", action="store_true", help="time a stock step beside ours")
+    finetune.add_training_arguments(parser, steps=600, batch_size=32, learning_rate=1e-4)
     arguments = parser.parse_args()
 
     folder = arguments.model or minilm.folder()
@@ -62,16 +57,7 @@ def main() -> None:
     def make_model() -> TFBertForSequenceClassification:
         return minilm.load(TFBertForSequenceClassification, folder, len(reviews.LABELS))
 
-    if arguments.compare:
-        finetune.compare(make_model, examples, arguments.batch_size)
-    model = tf_ls.accelerate(make_model())
-    finetune.fit(
-        model,
-        examples,
-        steps=arguments.steps,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate,
-    )
+    model = finetune.train(make_model, examples, arguments)
     positive = np.mean([example.labels[0] for example in held_out])
     print(
         f"held-out accuracy {accuracy(model, held_out):.4f}; {max(positive, 1 - positive):.4f} if"

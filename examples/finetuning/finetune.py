@@ -1,5 +1,6 @@
 """What the examples share: batches, training, prediction, and a comparison with stock layers."""
 
+import argparse
 import itertools
 import random
 import time
@@ -102,6 +103,33 @@ def fit(
             )
         if number == steps:
             return
+
+
+def add_training_arguments(
+    parser: argparse.ArgumentParser, *, steps: int, batch_size: int, learning_rate: float
+) -> None:
+    """Adds the flags that `train` reads, with an example's defaults."""
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch-size", type=int, default=batch_size)
+    parser.add_argument("--learning-rate", type=float, default=learning_rate)
+    parser.add_argument("--compare", action="store_true", help="time a stock step beside ours")
+
+
+def train(
+    make_model: Callable[[], Any], examples: Sequence[Example], arguments: argparse.Namespace
+) -> Any:
+    """Returns a trained model, accelerated; compares first if the arguments say so."""
+    if arguments.compare:
+        compare(make_model, examples, arguments.batch_size)
+    model = tf_ls.accelerate(make_model())
+    fit(
+        model,
+        examples,
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+        learning_rate=arguments.learning_rate,
+    )
+    return model
 
 
 def make_predict(model: Any) -> Callable[[Batch], np.ndarray]:

@@ -17,8 +17,6 @@ import tensorflow as tf
 from tokenizers import ByteLevelBPETokenizer
 from transformers import GPT2Config, TFGPT2LMHeadModel
 
-import tf_ls
-
 END = "<|endoftext|>"
 
 
@@ -47,11 +45,8 @@ def main() -> None:
     parser.add_argument("--hidden-size", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--length", type=int, default=128, help="tokens of a training example")
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    finetune.add_training_arguments(parser, steps=600, batch_size=16, learning_rate=2e-3)
     parser.add_argument("--prompt", default="The city")
-    parser.add_argument("--compare", action="store_true", help="time a stock step beside ours")
     arguments = parser.parse_args()
 
     texts = brown.load(arguments.data)
@@ -74,16 +69,7 @@ def main() -> None:
             )
         )
 
-    if arguments.compare:
-        finetune.compare(make_model, examples, arguments.batch_size)
-    model = tf_ls.accelerate(make_model())
-    finetune.fit(
-        model,
-        examples,
-        steps=arguments.steps,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate,
-    )
+    model = finetune.train(make_model, examples, arguments)
     loss = finetune.mean_loss(model, make_examples(tokenizer, held_out, arguments.length), 16)
     print(f"held-out perplexity of a token {math.exp(loss):.2f}")
     prompt = tf.constant([tokenizer.encode(arguments.prompt).ids])

@@ -16,8 +16,6 @@ import finetune
 import minilm
 from transformers import AutoTokenizer, TFBertForTokenClassification
 
-import tf_ls
-
 MAX_LENGTH = 128
 
 
@@ -57,10 +55,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, help="folder of a BERT (default: all-MiniLM-L6-v2)")
     parser.add_argument("--data", type=Path, default=archives.DEFAULT_FOLDER, help="downloads")
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=3e-4)
-    parser.add_argument("--compare", action="store_true", help="time a stock step beside ours")
+    finetune.add_training_arguments(parser, steps=900, batch_size=32, learning_rate=3e-4)
     arguments = parser.parse_args()
 
     folder = arguments.model or minilm.folder()
@@ -72,16 +67,7 @@ def main() -> None:
     def make_model() -> TFBertForTokenClassification:
         return minilm.load(TFBertForTokenClassification, folder, len(entities.TAGS))
 
-    if arguments.compare:
-        finetune.compare(make_model, examples, arguments.batch_size)
-    model = tf_ls.accelerate(make_model())
-    finetune.fit(
-        model,
-        examples,
-        steps=arguments.steps,
-        batch_size=arguments.batch_size,
-        learning_rate=arguments.learning_rate,
-    )
+    model = finetune.train(make_model, examples, arguments)
     predicted = predicted_tags(model, make_examples(tokenizer, test))
     print(f"held-out F1 of entities {entities.f1([s.tags for s in test], predicted):.4f}")
 
