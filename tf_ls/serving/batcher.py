@@ -141,9 +141,9 @@ class Batcher:
 
     def _is_crowded(self) -> bool:
         """Whether more waits than the next batches take, and for long enough to be noticed."""
-        return self._rounds() > 1 and (
-            not self._batch_seconds or self._rounds() * self._batch_seconds > _NOTICED
-        )
+        rounds = self._rounds()
+        seconds = rounds * self._batch_seconds if self._batch_seconds else math.inf
+        return rounds > 1 and seconds > _NOTICED
 
     def _rounds(self) -> int:
         """How often the next batches have to run until what waits is computed."""
