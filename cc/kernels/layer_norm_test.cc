@@ -137,9 +137,10 @@ TYPED_TEST(LayerNormTest, AgreesWithTheFormulas) {
       typename TestFixture::Result result(problem);
       result.Run();
       const double tolerance = std::is_same<typename TestFixture::T, float>::value ? 1e-5 : 4e-3;
-      // Means are near zero, and as exact as the numbers that they are of.
+      // Means are near zero, and as exact as the sums: builds without vectors add one number after
+      // the other, up to some hundred.
       const auto mean = result.mean.host();
-      for (int64_t i = 0; i < rows; ++i) EXPECT_NEAR(mean[i], problem.mean[i], 5e-7);
+      for (int64_t i = 0; i < rows; ++i) EXPECT_NEAR(mean[i], problem.mean[i], 5e-6);
       EXPECT_TRUE(Close(result.inverse_deviation.host(), problem.inverse_deviation, 1e-5));
       EXPECT_TRUE(Close(result.y.host(), problem.y, tolerance));
       EXPECT_TRUE(Close(result.dgamma.host(), problem.dgamma, 1e-5));
