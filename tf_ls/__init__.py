@@ -11,6 +11,7 @@ and its parts when they are first used:
     tf_ls.ops          the operations they are made of
     tf_ls.export       models that leave the trainer, as SavedModels
     tf_ls.files        model files, LightSeq's and of its kind
+    tf_ls.convert      other libraries' models as model files, and back
     tf_ls.inference    what runs them
     tf_ls.pipeline     tasks on texts: from a text to an answer
     tf_ls.neurst       what makes NeurST use them
@@ -19,15 +20,14 @@ and its parts when they are first used:
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
+from tf_ls import lazy
 from tf_ls.registration import register_operations
 
 __version__ = "0.1.0"
 
-_LAZY_MODULES = (
+_MODULES = (
     "acceleration",
+    "convert",
     "export",
     "files",
     "inference",
@@ -39,37 +39,9 @@ _LAZY_MODULES = (
     "pipelines",
     "testing",
 )
-# By the module that has them.
-_LAZY_FUNCTIONS = {"accelerate": "acceleration", "pipeline": "pipelines"}
+_FUNCTIONS = {"accelerate": "acceleration", "pipeline": "pipelines"}
 
-__all__ = [
-    "__version__",
-    "accelerate",
-    "acceleration",
-    "export",
-    "files",
-    "inference",
-    "layers",
-    "models",
-    "neurst",
-    "ops",
-    "optimizers",
-    "pipeline",
-    "pipelines",
-    "testing",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY_MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    if name in _LAZY_FUNCTIONS:
-        return getattr(importlib.import_module(f"{__name__}.{_LAZY_FUNCTIONS[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY_MODULES, *_LAZY_FUNCTIONS})
-
+__all__ = ["__version__", *_FUNCTIONS, *_MODULES]
+__getattr__, __dir__ = lazy.attach(__name__, _FUNCTIONS, _MODULES)
 
 register_operations()

@@ -44,12 +44,6 @@ def test_interpreter_start_imports_nothing_of_this():
     assert run_python(code) == "set()"
 
 
-def test_lazy_modules_are_listed():
-    assert {"export", "inference", "layers", "models", "neurst", "ops", "optimizers"} <= set(
-        dir(tf_ls)
-    )
-
-
 # The operations are registered ------------------------------------------------------------------
 
 IMPORTS = {
@@ -255,12 +249,7 @@ def test_what_stands_for_tensorflow_elsewhere(stub, tensorflow, output):
     assert bool(output) == bool(run_with_stub(code, stub))
 
 
-# Bad use ----------------------------------------------------------------------------------------
-
-
-def test_unknown_attribute():
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        tf_ls.nonsense  # noqa: B018
+# A library that does not fit -------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -9,9 +9,8 @@ translate_file    a file of any size, in batches, resumable
 
 from __future__ import annotations
 
-import importlib
+from tf_ls import lazy
 
-# Imported when first used: TensorFlow takes seconds to import, and not all of this needs it.
 _MODULES = {
     "Bert": "bert",
     "FileTranslation": "file_translation",
@@ -26,13 +25,4 @@ _MODULES = {
 }
 
 __all__ = sorted(_MODULES)
-
-
-def __getattr__(name: str):
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+__getattr__, __dir__ = lazy.attach(__name__, _MODULES)

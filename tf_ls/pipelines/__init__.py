@@ -14,9 +14,8 @@ text_generation   a task each: its last step, and how it is built
 
 from __future__ import annotations
 
-import importlib
+from tf_ls import lazy
 
-# Imported when first used: models need TensorFlow, which takes seconds to import.
 _MODULES = {
     "FileTokenizer": "tokenizers",
     "Pipeline": "steps",
@@ -27,13 +26,4 @@ _MODULES = {
 }
 
 __all__ = sorted(_MODULES)
-
-
-def __getattr__(name: str):
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+__getattr__, __dir__ = lazy.attach(__name__, _MODULES)
