@@ -9,7 +9,7 @@ from language_models import ENDLESS, OPTIONS, PROMPTS
 from small_decoder import EOS, START, build, continuations
 
 from tf_ls import export
-from tf_ls.serving.cancellation import Cancellation
+from tf_ls.inference.cancellation import Cancellation
 from tf_ls.serving.continuation import ContinuationModel
 from tf_ls.serving.errors import ServingError
 from tf_ls.serving.limits import Limits

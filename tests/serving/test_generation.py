@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from models_to_serve import EOS, PADDING, VARIETY, Unbatched, build, export, sentences
 
-from tf_ls.serving.cancellation import Cancellation, Cancelled
+from tf_ls.inference.cancellation import Cancellation, Cancelled
 from tf_ls.serving.errors import ServingError
 from tf_ls.serving.generation import GenerationModel
 from tf_ls.serving.limits import Limits

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tf_ls.serving.token_events import Assembly, End, GrowingText, Told, as_number
+from tf_ls.serving.token_events import Assembly, End, Told, as_number
 
 EOS = 2
 
@@ -44,15 +44,6 @@ def test_text():
     assembly.add(told(5, 1, text=""))
     assembly.add(told(EOS, 2, text="ä", is_last=True))
     assert assembly.end() == End([[(3, "eos", "aä")]])
-
-
-def test_text_grows_by_whole_characters():
-    text = GrowingText("Ich h")
-    assert text.piece("Ich h\ufffd", is_last=False) == ""
-    assert text.piece("Ich hä", is_last=False) == "ä"
-    assert text.piece("Ich hä\ufffd\ufffd", is_last=False) == ""
-    assert text.piece("Ich hä\ufffd\ufffdx", is_last=False) == "\ufffd\ufffdx"
-    assert text.piece("Ich hä\ufffd\ufffdx\ufffd", is_last=True) == "\ufffd"
 
 
 def test_log_probs_have_as_many_digits_as_a_float32():

@@ -22,8 +22,8 @@ def stream_tokens(function: Callable, inputs: Mapping[str, tf.Tensor]) -> Iterat
     Raises:
         tf.errors.OpError: what the generation raises.
     """
+    from tf_ls.inference.cancellation import Cancellation, Cancelled, call
     from tf_ls.ops.token_stream import TokenStream
-    from tf_ls.serving.cancellation import Cancellation, Cancelled, call
 
     if hasattr(function, "get_concrete_function"):  # of a model that is no SavedModel
         function = function.get_concrete_function()

@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from tf_ls.inference import Gpt
+from tf_ls.inference.growing_text import GrowingText
 from tf_ls.pipelines import generation_task
 from tf_ls.pipelines.generation_task import EncodeIds, GenerationArguments
 from tf_ls.pipelines.long_inputs import LongInputs
 from tf_ls.pipelines.prepared import Prepared
 from tf_ls.pipelines.steps import Pipeline
 from tf_ls.pipelines.tokenizers import TextTokenizer
-from tf_ls.serving.token_events import GrowingText
 
 
 @dataclasses.dataclass(frozen=True)

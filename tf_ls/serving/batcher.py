@@ -9,8 +9,8 @@ import math
 from collections.abc import Hashable, Sequence
 from typing import Any, Optional, Protocol
 
+from tf_ls.inference.cancellation import Cancellation
 from tf_ls.serving.batch_queue import BatchQueue, Budget, Item
-from tf_ls.serving.cancellation import Cancellation
 from tf_ls.serving.errors import ServingError, internal
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.metrics import Metrics

@@ -10,15 +10,16 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from tf_ls.inference.cancellation import Cancellation
+from tf_ls.inference.growing_text import GrowingText
 from tf_ls.ops.search_options import SearchOptions
 from tf_ls.ops.token_stream import NewTokens, TokenStream
 from tf_ls.serving.batch_queue import Item
-from tf_ls.serving.cancellation import Cancellation
 from tf_ls.serving.errors import invalid
 from tf_ls.serving.generation import GenerationModel, Work
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.loaded_model import LoadedModel
-from tf_ls.serving.token_events import Assembly, GrowingText, Listener, Told
+from tf_ls.serving.token_events import Assembly, Listener, Told
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
+from tf_ls.inference.cancellation import Cancellation
 from tf_ls.ops.search_options import SearchOptions
 from tf_ls.serving.batch_queue import Item
-from tf_ls.serving.cancellation import Cancellation
 from tf_ls.serving.errors import invalid
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.loaded_model import LoadedModel

@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
 
 import tf_ls
-from tf_ls.serving.cancellation import Cancellation, call
+from tf_ls.inference.cancellation import Cancellation, call
 from tf_ls.serving.errors import ServingError, internal, invalid, operation_message
 
 log = logging.getLogger(__name__)

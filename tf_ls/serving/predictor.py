@@ -12,9 +12,9 @@ from typing import Any, Optional, Union
 
 import numpy as np
 
+from tf_ls.inference.cancellation import Cancellation
 from tf_ls.serving.batch_queue import Item
 from tf_ls.serving.batcher import Batcher
-from tf_ls.serving.cancellation import Cancellation
 from tf_ls.serving.continuation import ContinuationModel
 from tf_ls.serving.errors import ServingError, internal, invalid
 from tf_ls.serving.generation import GenerationModel
