@@ -12,11 +12,21 @@ import numpy as np
 
 from tf_ls.inference.cancellation import Cancellation
 from tf_ls.inference.growing_text import GrowingText
+from tf_ls.inference.ids import padded, without_padding
 from tf_ls.ops.search_options import SearchOptions
 from tf_ls.ops.token_stream import NewTokens, TokenStream
 from tf_ls.serving.batch_queue import Item
 from tf_ls.serving.errors import invalid
-from tf_ls.serving.generation import GenerationModel, Work
+from tf_ls.serving.generation import (
+    NEEDED,
+    OF_IDS,
+    WITH_OPTIONS,
+    GenerationModel,
+    Group,
+    Rows,
+    Work,
+    check_ids,
+)
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.loaded_model import LoadedModel
 from tf_ls.serving.token_events import Assembly, Listener, Told
@@ -27,9 +37,7 @@ PROMPT, PROMPTS = "prompt", "prompts"
 
 # What does not stand for a stream's number is no business of clients'.
 _STREAM = "stream"
-_OF_IDS = ("serving_default", "serving_with_options")
 _OF_TEXT = ("generate", "generate_with_options")
-_NEEDED = ("properties", "default_options", _STREAM, *_OF_IDS)
 _NEEDED_FOR_TEXT = ("encode", "decode", *_OF_TEXT)
 
 
@@ -63,45 +71,23 @@ class ContinuationModel(GenerationModel):
 
     @classmethod
     def of(cls, model: LoadedModel) -> Optional[ContinuationModel]:
-        """Returns None if the model is not a decoder-only one that tf_ls has exported."""
-        if not set(_NEEDED) <= model.signatures.keys():
-            return None
-        return cls(model) if PROMPT in model.signature(_OF_IDS[0]).inputs else None
+        is_one = {*NEEDED, _STREAM} <= model.signatures.keys()
+        return cls(model) if is_one and PROMPT in model.signature(WITH_OPTIONS).inputs else None
 
     def __init__(self, model: LoadedModel):
-        self._model = model
         has_text = set(_NEEDED_FOR_TEXT) <= model.signatures.keys()
-        self.signatures = frozenset(_OF_IDS + (_OF_TEXT if has_text else ()))
-        properties = model.call("properties", {})
-        self._target_vocabulary = int(properties["vocabulary"])
-        self._eos, self._padding_id = int(properties["eos"]), int(properties["padding_id"])
-        self._has_start = int(properties["start"]) >= 0
-        self._defaults = model.call("default_options", {})
-        for name in self.signatures & {"serving_with_options", "generate_with_options"}:
-            model.set_defaults(name, self._defaults)
+        super().__init__(model, [*OF_IDS, *(_OF_TEXT if has_text else ())], "vocabulary")
+        self._has_start = int(self._properties["start"]) >= 0
         model.hide(_STREAM)
 
     def warm_up(self) -> None:
-        """Generates once, with few and with many rows, so that the first clients need not wait."""
         word = next(i for i in range(self._target_vocabulary) if i != self._eos)
-        short = {"max_length": np.array(4), "min_length": np.array(0)}
-        options = self._options({name: short.get(name, d) for name, d in self._defaults.items()})
+        options = self._checked_options({"max_length": np.array(4), "min_length": np.array(0)})
         for prompts, length in ((1, 1), (16, 3)):
             rows = [np.array([word] * length)] * prompts
-            _Group(self, options).run([_Payload(rows, text=True)], Cancellation())
+            Group(self, options).run([_Payload(rows, text=True)], Cancellation())
 
     def work(self, signature: str, inputs: Mapping[str, Any], limits: Limits) -> Work:
-        """Checks a request and cuts it into items.
-
-        Args:
-            signature: one of `signatures`.
-            inputs: `prompt`, int64 [B, P] or rows of any lengths, or `prompts`, bytes [B]; at least
-                one; and options as arrays.
-            limits: that hold.
-
-        Raises:
-            ServingError: something about the request is wrong, or it is too much.
-        """
         options, rows = self._read(inputs, limits)
         return self._work(signature, options, rows, None)
 
@@ -134,37 +120,27 @@ class ContinuationModel(GenerationModel):
     def outputs(
         self, signature: str, results: Sequence[Sequence[Continuations]]
     ) -> dict[str, np.ndarray]:
-        """The outputs of a signature from the results of a request's items."""
         found = [continuations for result in results for continuations in result]
         if signature in _OF_TEXT:
             return {
                 "continuations": np.array([c.text for c in found], object),
                 "scores": np.array([c.scores[0] for c in found], np.float32),
             }
-        longest = max(int(c.lengths.max(initial=0)) for c in found)
-        tokens = np.full([len(found), len(found[0].lengths), longest], self._eos, np.int64)
-        for place, continuations in zip(tokens, found):
-            width = min(longest, continuations.tokens.shape[1])
-            place[:, :width] = continuations.tokens[:, :width]
-        return {
-            "tokens": tokens,
-            "lengths": np.stack([c.lengths for c in found]),
-            "scores": np.stack([c.scores for c in found]),
-        }
+        return self._ids_outputs(found)
 
     def generate(
-        self, payloads: Sequence[_Payload], options: SearchOptions, cancellation: Cancellation
+        self,
+        signature: str,
+        payloads: Sequence[_Payload],
+        options: SearchOptions,
+        cancellation: Cancellation,
     ) -> list[list[Continuations]]:
-        """Continues all prompts of all payloads at once."""
         rows = [row for payload in payloads for row in payload.rows]
-        inputs = {PROMPT: self._padded(rows)}
-        inputs.update({name: getattr(options, name) for name in self._defaults})
-        if inputs["max_extra_length"] is None:
-            inputs["max_extra_length"] = -1
+        inputs = {PROMPT: padded(rows, self._padding_id), **self._option_inputs(options)}
         if any(payload.listener is not None for payload in payloads):
             outputs = self._call_streamed(payloads, inputs, cancellation)
         else:
-            outputs = self._model.call("serving_with_options", inputs, cancellation)
+            outputs = self._model.call(signature, inputs, cancellation)
         texts = self._first_texts(payloads, rows, outputs)
         found = zip(outputs["tokens"], outputs["lengths"], outputs["scores"], texts)
         continuations = iter([Continuations(*one) for one in found])
@@ -173,16 +149,18 @@ class ContinuationModel(GenerationModel):
     def texts(self, prompts: Sequence[np.ndarray], tokens: Sequence[np.ndarray]) -> list[str]:
         """The texts of prompts with what follows them."""
         rows = [np.concatenate(pair) for pair in zip(prompts, tokens)]
-        inputs = {"tokens": self._padded(rows), "lengths": np.array(list(map(len, rows)), np.int64)}
+        inputs = {
+            "tokens": padded(rows, self._padding_id),
+            "lengths": np.array(list(map(len, rows)), np.int64),
+        }
         decoded = self._model.call("decode", inputs)["sentences"]
         return [text.decode(errors="replace") for text in decoded]
 
-    def _read(
-        self, inputs: Mapping[str, Any], limits: Limits
-    ) -> tuple[SearchOptions, list[np.ndarray]]:
-        options = self._options({k: v for k, v in inputs.items() if k not in (PROMPT, PROMPTS)})
-        rows = self._encoded(inputs[PROMPTS], limits) if PROMPTS in inputs else inputs[PROMPT]
-        rows = [self._checked_prompt(index, row, options) for index, row in enumerate(rows)]
+    def _read(self, inputs: Mapping[str, Any], limits: Limits) -> tuple[SearchOptions, Rows]:
+        """What a request asks for: options, and prompts without padding."""
+        options = self._options_of(inputs)
+        given = enumerate(self._rows(inputs, limits))
+        rows = [self._checked_prompt(index, row, options) for index, row in given]
         limits.check_generation(list(map(len, rows)), options)
         return options, rows
 
@@ -203,26 +181,13 @@ class ContinuationModel(GenerationModel):
             # As many steps as it may take: a short prompt may have a long continuation.
             longest = max(options.length_limit(len(row)) for row in part)
             items.append(Item(payload, len(part), longest))
-        group = _Group(self, options, joins=not together)
+        group = Group(self, options, joins=not together)
         return Work(group, items, sum(map(len, rows)))
-
-    def _encoded(self, prompts: np.ndarray, limits: Limits) -> np.ndarray:
-        if len(prompts) > limits.sentences:
-            raise invalid(
-                f"prompts: this server takes at most {limits.sentences}, got {len(prompts)}"
-            )
-        return self._model.call("encode", {PROMPTS: prompts})[PROMPT]
 
     def _checked_prompt(self, index: int, row: np.ndarray, options: SearchOptions) -> np.ndarray:
         """The row without the padding behind it."""
-        words = np.flatnonzero(row != self._padding_id)
-        row = row[: words[-1] + 1] if len(words) else row[:0]
-        outside = (row < 0) | (row >= self._target_vocabulary)
-        if outside.any():
-            raise invalid(
-                f"prompt {index} has {row[outside][0]} at {outside.argmax()}, which is not in the"
-                f" vocabulary of {self._target_vocabulary}"
-            )
+        row = without_padding(row, self._padding_id)
+        check_ids(f"prompt {index}", row, self._target_vocabulary)
         if not self._has_start and not len(row):
             raise invalid(f"prompt {index} must have a token: the model has no start token")
         is_end = row == self._eos
@@ -238,12 +203,6 @@ class ContinuationModel(GenerationModel):
                 f" {limit} by max_length"
             )
         return row
-
-    def _padded(self, rows: Sequence[np.ndarray]) -> np.ndarray:
-        padded = np.full([len(rows), max(map(len, rows), default=0)], self._padding_id, np.int64)
-        for place, row in zip(padded, rows):
-            place[: len(row)] = row
-        return padded
 
     def _first_texts(
         self,
@@ -291,30 +250,6 @@ class _Payload:
     listener: Optional[Listener] = None
     first: int = 0
     """The first row's place in the request."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Group:
-    """What differs in nothing but its prompts; alone if it does not join."""
-
-    model: ContinuationModel
-    options: SearchOptions
-    joins: bool = True
-
-    def run(self, payloads: list[_Payload], cancellation: Cancellation) -> list[Any]:
-        return self.model.generate(payloads, self.options, cancellation)
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            isinstance(other, _Group)
-            and self.joins
-            and other.joins
-            and self.model is other.model
-            and self.options == other.options
-        )
-
-    def __hash__(self) -> int:
-        return hash((id(self.model), self.options))
 
 
 def _deliver(model: ContinuationModel, payloads: Sequence[_Payload], stream: TokenStream) -> None:

@@ -17,12 +17,12 @@ from tf_ls.serving.batch_queue import Item
 from tf_ls.serving.batcher import Batcher
 from tf_ls.serving.continuation import ContinuationModel
 from tf_ls.serving.errors import ServingError, internal, invalid
-from tf_ls.serving.generation import GenerationModel
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.loaded_model import LoadedModel, Signature
 from tf_ls.serving.metrics import Metrics
 from tf_ls.serving.model_store import ModelStore, Version
 from tf_ls.serving.token_events import End, Told
+from tf_ls.serving.translation import TranslationModel
 
 
 class Servable:
@@ -35,7 +35,7 @@ class Servable:
             Exception: anything, if the SavedModel is broken.
         """
         self.model = LoadedModel(path)
-        self.generation = ContinuationModel.of(self.model) or GenerationModel.of(self.model)
+        self.generation = ContinuationModel.of(self.model) or TranslationModel.of(self.model)
         if self.generation is not None:
             self.generation.warm_up()
 

@@ -11,14 +11,14 @@ from models_to_serve import EOS, PADDING, VARIETY, Unbatched, build, export, sen
 
 from tf_ls.inference.cancellation import Cancellation, Cancelled
 from tf_ls.serving.errors import ServingError
-from tf_ls.serving.generation import GenerationModel
 from tf_ls.serving.limits import Limits
 from tf_ls.serving.loaded_model import LoadedModel
+from tf_ls.serving.translation import TranslationModel
 
 
 @pytest.fixture(scope="module")
 def model(models):
-    return GenerationModel.of(LoadedModel(models / "ids"))
+    return TranslationModel.of(LoadedModel(models / "ids"))
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +106,7 @@ def test_padding_may_be_anywhere(model, unbatched, rows):
 
 def test_text(models):
     model, unbatched = (kind(models / "text") for kind in (LoadedModel, Unbatched))
-    model = GenerationModel.of(model)
+    model = TranslationModel.of(model)
     texts = ["Padding is removed.", "layers", "", "one operation a layer, and no more"]
     inputs = {"sentences": np.array([text.encode() for text in texts], object)}
     translating = model.work("translate", inputs, Limits())
@@ -125,7 +125,7 @@ def test_sentences_that_end_with_their_padding(tmp_path):
     options = {"eos": EOS, "beam_size": 2, "max_length": 6}
     network = build()
     export.save(network, tmp_path / "model", options=options, start=7)
-    model = GenerationModel.of(LoadedModel(tmp_path / "model"))
+    model = TranslationModel.of(LoadedModel(tmp_path / "model"))
     model._padding_is_eos = True
     assert [item.length for item in work(model, [[3, 0], [3, 4, 0, 0], [0]]).items] == [2, 3, 1]
     with pytest.raises(ServingError, match="sentence 1 must end with 0, the end of a sentence"):
@@ -188,4 +188,4 @@ def test_cancelling_one_call_leaves_those_of_other_threads_alone(model, unbatche
 
 
 def test_a_model_of_somebody_else(models):
-    assert GenerationModel.of(LoadedModel(models / "arithmetic" / "3")) is None
+    assert TranslationModel.of(LoadedModel(models / "arithmetic" / "3")) is None
