@@ -145,9 +145,6 @@ class GenerationLoopTest : public ::testing::Test {
     }
     const int64_t m = layer_options_.memory_size;
     const DeviceRagged<Device> rows(Ragged({length}));
-    const DeviceRagged<Device> memory_rows(Ragged({kMemoryLength}, {kMemoryLengths[sentence]}));
-    const auto begin = memory_.begin() + sentence * kMemoryLength * m;
-    const OnDevice<T> memory(std::vector<T>(begin, begin + kMemoryLength * m));
     std::vector<T> hidden = Convert<T>(embedded);
     const auto run = [&](const auto& layer) {
       const OnDevice<T> x(hidden);
@@ -158,6 +155,9 @@ class GenerationLoopTest : public ::testing::Test {
     };
     for (const auto& pointers : pointers_) {
       if (m > 0) {
+        const DeviceRagged<Device> memory_rows(Ragged({kMemoryLength}, {kMemoryLengths[sentence]}));
+        const auto begin = memory_.begin() + sentence * kMemoryLength * m;
+        const OnDevice<T> memory(std::vector<T>(begin, begin + kMemoryLength * m));
         run(DecoderLayer<Device, T>(device_, layer_options_, rows.view(),
                                     {memory.data(), memory_rows.view(), kNoLag}, pointers.data()));
       } else {
