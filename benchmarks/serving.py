@@ -7,8 +7,9 @@ capacity; it is measured before and after each load, for machines change while o
 `tf-ls serve` in a process of its own: requests of one sentence over REST arrive at fixed times,
 whether or not those before are answered, at so many times the capacity before. A request's time
 begins when it was due. Requests of the first quarter count for nothing, nor do answers in it or
-after the last request: the throughput is that of a server that has been busy for long. Sources have
-8 to 32 words; 32 words are generated for each with beam 4, EOS forbidden, from random weights.
+after the last request: the throughput is that of a server that has been busy for long. Its share is
+that of what the library could answer, which is what arrives or its capacity. Sources have 8 to 32
+words; 32 words are generated for each with beam 4, EOS forbidden, from random weights.
 Clients, server and model share the machine's cores.
 """
 
@@ -164,10 +165,11 @@ def main() -> None:
                 before = library.capacity(args.seconds / 2)
                 found = asyncio.run(load(port, rows, rate * before, args.seconds))
                 after = library.capacity(args.seconds / 2)
+                attainable = min(rate * before, (before + after) / 2)
                 print(
                     f"the library: {before:.1f} and {after:.1f} sentences/s; {rate:4} x:"
                     f" {found['throughput']:.1f} sentences/s,"
-                    f" {2 * found['throughput'] / (before + after):.0%},"
+                    f" {found['throughput'] / attainable:.0%},"
                     f" p50 {1000 * found['p50']:.0f} ms, p99 {1000 * found['p99']:.0f} ms,"
                     f" {json.dumps(found['codes'])}, clients {found['client_cores']:.3f} cores",
                     flush=True,
