@@ -15,9 +15,9 @@ from tf_ls import export, ops
 from tf_ls.export import int8
 from tf_ls.export.calibration import Calibration
 from tf_ls.export.lstransformer import describe
-from tf_ls.export.quantization import quantize
 from tf_ls.export.translation_module import TranslationModule
 from tf_ls.export.weights import matrices_of
+from tf_ls.files.quantization import quantize
 
 START, EOS = 7, 2
 OPTIONS = {"eos": EOS, "beam_size": 3, "num_hypotheses": 3, "max_length": 7}

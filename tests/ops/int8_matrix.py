@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tf_ls import ops
-from tf_ls.export.quantization import quantize
+from tf_ls.files.quantization import quantize
 
 
 class Int8Matrix(np.ndarray):

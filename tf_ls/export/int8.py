@@ -15,9 +15,9 @@ from tf_ls import ops
 from tf_ls.export.calibration import Calibration, Sentence
 from tf_ls.export.encoder_model import EncoderModel
 from tf_ls.export.language_model import LanguageModel
-from tf_ls.export.quantization import Quantized, quantize
 from tf_ls.export.translation_model import TranslationModel
 from tf_ls.export.weights import Matrix, ModelWeights, matrices_of, replaced
+from tf_ls.files.quantization import Quantized, quantize
 
 # The largest losses of a matrix that is rounded.
 MOST_NATS = 0.02

@@ -1,16 +1,15 @@
 """Numbers as files have them, and float32.
 
-float16 and bfloat16 are rounded to the nearest, ties to even; int8 is as exported models have it
-(`tf_ls.export.quantization`). bfloat16 is held as the upper half of float32's
-bits, uint16: NumPy has no such type.
+float16 and bfloat16 are rounded to the nearest, ties to even; int8 is as `quantization` has it.
+bfloat16 is held as the upper half of float32's bits, uint16: NumPy has no such type.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from tf_ls.export.quantization import quantize
 from tf_ls.files.definitions import COLUMNS, ROWS
+from tf_ls.files.quantization import quantize
 
 PRECISIONS = ("float32", "float16", "bfloat16", "int8")
 
