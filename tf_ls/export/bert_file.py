@@ -9,9 +9,15 @@ import tensorflow as tf
 
 from tf_ls import ops
 from tf_ls.export.encoder_model import Dense, EncoderModel, EncoderWithHeads, WordHead
-from tf_ls.export.model_file import encoder_layers, norms_of, structure, weight_of
+from tf_ls.export.file_weights import (
+    encoder_layers,
+    norms_of,
+    refuse_languages,
+    structure,
+    weight_of,
+)
 from tf_ls.files.conversion import Shapes
-from tf_ls.files.model import InvalidModelFile, Model
+from tf_ls.files.model import Model
 
 
 def describe(model: Model) -> EncoderModel:
@@ -23,11 +29,7 @@ def describe(model: Model) -> EncoderModel:
     Raises:
         InvalidModelFile: numbers that are infinite or NaN; embeddings of languages.
     """
-    if model.setting("multilg_type"):
-        raise InvalidModelFile(
-            "model_conf/multilg_type: expected 0, a model without embeddings of languages, got"
-            f" {model.setting('multilg_type')}"
-        )
+    refuse_languages(model)
     shapes = model.shapes()
     weight = functools.partial(weight_of, model, shapes)
     positions, token_types = _positions(model, shapes)

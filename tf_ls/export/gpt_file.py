@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Union
 
 from tf_ls import ops
+from tf_ls.export.file_weights import encoder_layers, norms_of, structure, weight_of
 from tf_ls.export.language_model import LanguageModel, described
-from tf_ls.export.model_file import encoder_layers, norms_of, structure, weight_of
 from tf_ls.files.model import InvalidModelFile, Model
 
 

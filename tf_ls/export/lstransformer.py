@@ -23,7 +23,8 @@ def describe(
     """Returns what `tf_ls.export.save` exports; the arguments and errors are its."""
     if not isinstance(model, LSTransformer):
         raise ValueError(
-            f"expected an LSTransformer or the folder of a NeurST model, got {type(model).__name__}"
+            "expected an LSTransformer, an ops.Decoder, a files.Model or a path, got a"
+            f" {type(model).__name__}"
         )
     vocabulary = model.settings.target_vocab_size
     if start is None:

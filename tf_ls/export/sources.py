@@ -52,13 +52,13 @@ def describe_path(
 
 def describe_model(model: Model, options: Options = None) -> AnyModel:
     """Returns what is exported of a `tf_ls.files.Model`; the arguments and errors are the same."""
-    from tf_ls.export import bert_file, gpt_file, model_file
+    from tf_ls.export import bert_file, gpt_file, transformer_file
 
     model.check()
     if model.family.name == "gpt":
         return gpt_file.describe(model, options)
     if model.family.name == "transformer":
-        return model_file.describe(model, options)
+        return transformer_file.describe(model, options)
     if options:
         raise ValueError(f"options are for models that generate, got {options}")
     return bert_file.describe(model)

@@ -11,9 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from tf_ls import ops
+from tf_ls.export.file_weights import (
+    encoder_layers,
+    norms_of,
+    refuse_languages,
+    structure,
+    weight_of,
+)
 from tf_ls.export.translation_model import TranslationModel, merged_options
 from tf_ls.files.conversion import Shapes
-from tf_ls.files.definitions import DECODER_LAYER, ENCODER_LAYER
+from tf_ls.files.definitions import DECODER_LAYER
 from tf_ls.files.model import InvalidModelFile, Model
 from tf_ls.models.encoder_decoder import EncoderDecoder
 
@@ -37,7 +44,7 @@ def describe(model: Model, options: Options = None) -> TranslationModel:
             compute: languages, sampling by topk_greedy.
         ValueError: an option is unknown or out of its range.
     """
-    refuse_what_is_not_computed(model)
+    refuse_languages(model)
     shapes = model.shapes()
     return TranslationModel(
         weights=EncoderDecoder(_encoder(model, shapes), _decoder(model, shapes)),
@@ -48,15 +55,6 @@ def describe(model: Model, options: Options = None) -> TranslationModel:
             options, _options(model, shapes["trg_embedding/position_embedding"][0])
         ),
     )
-
-
-def refuse_what_is_not_computed(model: Model) -> None:
-    """Raises InvalidModelFile if the operations cannot compute what the file describes."""
-    if model.setting("multilg_type"):
-        raise InvalidModelFile(
-            "model_conf/multilg_type: expected 0, a model without embeddings of languages, got"
-            f" {model.setting('multilg_type')}"
-        )
 
 
 def _options(model: Model, positions: int) -> ops.SearchOptions:
@@ -88,25 +86,6 @@ def _options(model: Model, positions: int) -> ops.SearchOptions:
         return ops.SearchOptions(eos=model.setting("trg_end_id"), **options)
     except (TypeError, ValueError) as error:
         raise InvalidModelFile(f"model_conf: {error}") from error
-
-
-def structure(model: Model) -> dict[str, Any]:
-    """What settings say of all layers, as `ops.LayerStack` has it; a Gpt has pre-norm layers."""
-    is_post_norm = "is_post_ln" in model.family.settings and model.setting("is_post_ln")
-    return {
-        "num_heads": model.setting("head_num"),
-        "pre_norm": not is_post_norm,
-        "activation": model.setting("activation"),
-        "epsilon": model.setting("epsilon"),
-    }
-
-
-def encoder_layers(model: Model, shapes: Shapes) -> list[list[tf.Tensor]]:
-    """The layers of the encoder's stack, as `ops.encoder_layer` has them."""
-    return [
-        [weight_of(model, shapes, f"encoder_stack/{i}/{name}") for name in ENCODER_LAYER]
-        for i in range(model.layers("encoder_stack"))
-    ]
 
 
 def _encoder(model: Model, shapes: Shapes) -> ops.Encoder:
@@ -152,24 +131,3 @@ def _output_weights(model: Model, shapes: Shapes) -> Optional[tf.Tensor]:
     """The output layer's own weights [V, H]; None: they are the table of words."""
     name = "trg_embedding/output_kernel"
     return tf.constant(model.float32(name, shapes).T) if name in shapes else None
-
-
-def norms_of(model: Model, shapes: Shapes, part: str) -> dict[str, tuple[tf.Tensor, ...]]:
-    """The norms among an embedding's fields: `norm` is behind the layers if they are pre-norm."""
-    places = {"norm": "norm", "embedding_norm": "embedding_norm"}
-    if not structure(model)["pre_norm"]:
-        places = {"norm": "embedding_norm"}
-    return {
-        place: tuple(
-            weight_of(model, shapes, f"{part}/{name}_{half}") for half in ("scale", "bias")
-        )
-        for name, place in places.items()
-        if f"{part}/{name}_scale" in shapes
-    }
-
-
-def weight_of(model: Model, shapes: Shapes, name: str) -> tf.Tensor:
-    """A field as operations take it: [3, H] of a bias is [3H], [H, 3, H] of a kernel [H, 3H]."""
-    array = model.float32(name, shapes)
-    vector = array.ndim == 1 or "bias" in name
-    return tf.constant(array.ravel() if vector else array.reshape(len(array), -1))

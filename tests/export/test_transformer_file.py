@@ -10,7 +10,7 @@ from small_transformer import HIDDEN, INPUTS, ONE_TABLE, SOURCE_LENGTHS, build
 
 import tf_ls.inference as lsi
 from tf_ls import export, files, ops
-from tf_ls.export import model_file
+from tf_ls.export import transformer_file
 from tf_ls.files.lightseq_export import sinusoids
 from tf_ls.models.encoder_decoder import EncoderDecoder
 
@@ -145,7 +145,7 @@ def test_a_prefix(tmp_path, model):
 def test_the_output_layer_is_without_the_embeddings_factor(model, no_scale):
     file = exported(files.state_dict(model))
     file.settings["no_scale_embedding"] = no_scale
-    decoder = model_file.describe(file).weights.decoder
+    decoder = transformer_file.describe(file).weights.decoder
     assert decoder.scale == (1.0 if no_scale else pytest.approx(np.sqrt(HIDDEN)))
     embedded = file.float32("trg_embedding/token_embedding").T
     np.testing.assert_allclose(decoder.table * np.float32(decoder.scale), embedded, rtol=1e-6)
