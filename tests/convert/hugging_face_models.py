@@ -5,8 +5,16 @@ import json
 import numpy as np
 import pytest
 
+from tf_ls import convert
+
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
+
+
+def build(architecture, config, **options):
+    """A model of transformers' classes, with options of its configuration."""
+    config = getattr(transformers, config)(**options)
+    return randomize(getattr(transformers, architecture)(config))
 
 
 def randomize(model, scale=0.3):
@@ -24,6 +32,11 @@ def saved(model, folder, **options):
     """Saves a model where its library would, and returns the folder."""
     model.save_pretrained(folder, **options)
     return folder
+
+
+def converted(model, folder, **options):
+    """What tf_ls reads of the folder in which a model is saved."""
+    return convert.read(saved(model, folder, **options))
 
 
 def logits(model, ids, **more):
@@ -62,3 +75,9 @@ def changed(folder, **options):
     config = {name: value for name, value in config.items() if value is not None}
     (folder / "config.json").write_text(json.dumps(config))
     return folder
+
+
+def assert_refused(folder, options, message):
+    """Changes options of a folder, whose model is not read any more: the message says why."""
+    with pytest.raises(convert.ConversionError, match=f"{folder}: .*{message}"):
+        convert.read(changed(folder, **options))

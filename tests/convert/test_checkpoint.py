@@ -69,6 +69,13 @@ def test_an_index_of_something_else(tmp_path, files_of, message):
         checkpoint.open_folder(tmp_path)
 
 
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"weight_map": 3}'])
+def test_a_damaged_index(tmp_path, content):
+    (tmp_path / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(ConversionError, match=r"index\.json: expected JSON .* under weight_map"):
+        checkpoint.open_folder(tmp_path)
+
+
 def test_damaged_files(tmp_path):
     path = save(tmp_path)
     path.write_bytes(path.read_bytes()[:-1])

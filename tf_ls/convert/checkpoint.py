@@ -167,7 +167,12 @@ def _open_safetensors(path: Path) -> Checkpoint:
 
 
 def _open_shards(index: Path) -> Checkpoint:
-    files_of = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+    try:
+        files_of = dict(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (KeyError, RecursionError, TypeError, ValueError) as error:
+        raise ConversionError(
+            f"{index}: expected JSON with the files of weights under weight_map: {error}"
+        ) from error
     checkpoints = {}
     for name in set(files_of.values()):
         if Path(name).name != name:

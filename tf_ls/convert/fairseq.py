@@ -17,6 +17,7 @@ import numpy as np
 from tf_ls.convert import checkpoint, fairseq_layers
 from tf_ls.convert.checkpoint import Checkpoint
 from tf_ls.convert.error import ConversionError
+from tf_ls.convert.option_values import count
 from tf_ls.convert.weight_table import (
     Constant,
     Rule,
@@ -209,7 +210,10 @@ def _model(options: _Options, weights: Checkpoint) -> Model:
 
 
 def _table(options: _Options, pre_norm: bool, weights: Checkpoint) -> WeightTable:
-    layers = [options.of_stack(stack, "layers") for stack in ("encoder", "decoder")]
+    layers = [
+        count(f"{stack}_layers", options.of_stack(stack, "layers"))
+        for stack in ("encoder", "decoder")
+    ]
     words = weights.get("decoder.embed_tokens.weight", np.zeros([0, 0]))
     fields = {
         **fairseq_layers.layers("", *layers),

@@ -73,7 +73,7 @@ def read(config: Config, options: Config, weights: Weights) -> Model:
     task = _task(config)
     config_file.put_settings(_OPTIONS, config, model)
     model.settings.update(is_post_ln=True, task=task)
-    layers = config_file.value_of(_OPTIONS, config, "num_hidden_layers")
+    layers = config_file.count_of(_OPTIONS, config, "num_hidden_layers")
     prefix = "bert." if any(name.startswith("bert.") for name in weights) else ""
     _table(layers, prefix, task).read(weights, model)
     config_file.check_sizes(_OPTIONS, config, model)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from tf_ls.convert.error import ConversionError
+from tf_ls.convert.option_values import count, number
 from tf_ls.files import Model
 
 FILE = "config.json"
@@ -82,7 +83,7 @@ def put_settings(options: Options, config: Mapping[str, Any], model: Model) -> N
     for name, setting in options.settings.items():
         value = value_of(options, config, name)
         kind = model.family.settings[setting].kind
-        model.settings[setting] = float(value) if kind == "float" else value
+        model.settings[setting] = number(f"{FILE}/{name}", value) if kind == "float" else value
     activation = value_of(options, config, options.activation)
     if activation not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
@@ -119,6 +120,15 @@ def value_of(options: Options, config: Mapping[str, Any], name: str) -> Any:
     if value is None:
         raise ConversionError(f"{FILE}/{name} is missing")
     return value
+
+
+def count_of(options: Options, config: Mapping[str, Any], name: str) -> int:
+    """Returns an option that is a size or a number of layers, or its default.
+
+    Raises:
+        ConversionError: it is not there and has no default, or it is no positive integer.
+    """
+    return count(f"{FILE}/{name}", value_of(options, config, name))
 
 
 def of_model(options: Options, model: Model) -> dict[str, Any]:

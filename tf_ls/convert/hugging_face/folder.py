@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Optional, Union
@@ -13,6 +12,7 @@ from tf_ls.convert import checkpoint
 from tf_ls.convert.error import ConversionError
 from tf_ls.convert.hugging_face import bert, generation, gpt2, seq2seq
 from tf_ls.convert.hugging_face import config as config_file
+from tf_ls.convert.new_folder import new_folder
 from tf_ls.convert.weight_table import Weights
 from tf_ls.files import Model
 
@@ -86,23 +86,15 @@ def write(model: Model, path: StrPath, model_type: Optional[str] = None) -> None
         ConversionError: the model has something that Hugging Face's has no place for.
         ValueError: an unknown model type, or one of another family.
     """
-    path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"{path} is there already")
-    model.check()
-    json_files, weights = MODEL_TYPES[_model_type(model, model_type)].write(model)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        checkpoint.write_safetensors(weights, partial / WEIGHTS)
+    with new_folder(Path(path)) as folder:
+        model.check()
+        json_files, weights = MODEL_TYPES[_model_type(model, model_type)].write(model)
+        checkpoint.write_safetensors(weights, folder / WEIGHTS)
         for name, content in json_files.items():
             text = json.dumps(content, indent=2, sort_keys=True)
-            (partial / name).write_text(f"{text}\n", encoding="utf-8")
+            (folder / name).write_text(f"{text}\n", encoding="utf-8")
         # SafeTensors makes files that nobody else may read.
-        (partial / WEIGHTS).chmod((partial / config_file.FILE).stat().st_mode)
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        (folder / WEIGHTS).chmod((folder / config_file.FILE).stat().st_mode)
 
 
 def _architecture(model_type: Optional[str]) -> Architecture:

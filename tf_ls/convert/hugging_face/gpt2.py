@@ -52,7 +52,7 @@ def read(config: Config, options: Config, weights: Weights) -> Model:
     model = Model(FAMILY)
     config_file.put_settings(_OPTIONS, config, model)
     prefix = "transformer." if any(name.startswith("transformer.") for name in weights) else ""
-    _table(config_file.value_of(_OPTIONS, config, "n_layer"), prefix).read(weights, model)
+    _table(config_file.count_of(_OPTIONS, config, "n_layer"), prefix).read(weights, model)
     config_file.check_sizes(_OPTIONS, config, model)
     # Without a padding, one that is no token.
     padding = options.get("pad_token_id")

@@ -97,7 +97,7 @@ class Architecture:
             epsilon=_EPSILON,
         )
         hidden, *layers = (
-            config_file.value_of(self.options, config, name)
+            config_file.count_of(self.options, config, name)
             for name in ("d_model", *self.options.layers)
         )
         two_tables = not config.get("share_encoder_decoder_embeddings", True)
@@ -187,7 +187,7 @@ class Architecture:
             (name,) = fields[f"{part}/position_embedding"].names
             if name not in weights:
                 count, hidden = (
-                    config_file.value_of(self.options, config, size)
+                    config_file.count_of(self.options, config, size)
                     for size in ("max_position_embeddings", "d_model")
                 )
                 fields[f"{part}/position_embedding"] = Constant(sinusoids(count, hidden), "")
