@@ -115,6 +115,8 @@ def test_gpt2(tmp_path, corpus):
     x = numpy_models.encoder_stack(model, x, pre_norm=True, causal=True)
     close(numpy_models.norm(model, "src_embedding", x) @ table.T, logits)
     same_variables(written_back(model, tmp_path / "back", task._data_pipeline.meta), stock)
+    with pytest.raises(ValueError, match="back: it has no task, whose vocabularies"):
+        lsi.Gpt(tmp_path / "back", 1)
 
 
 def test_bert(tmp_path):
@@ -128,13 +130,18 @@ def test_bert(tmp_path):
         variable.assign_add(tf.random.normal(variable.shape, stddev=0.3))
     NameBasedCheckpointManager(stock, str(folder)).save(1)
     model = convert.read(folder, "bert")
-    tokens, types = ids(1, 6), np.array([[0, 0, 0, 1, 1, 1]])
+    tokens, types = 1 + ids(1, 6), np.array([[0, 0, 0, 1, 1, 1]])
     inputs = {"tokens": tokens, "tokens_type": types, "padding": np.zeros([1, 6], np.float32)}
     with stock_only("it is what is compared with"):
         wanted = stock({k: tf.constant(v) for k, v in inputs.items()}, is_training=False)
     hidden = numpy_models.bert(model, tokens[0], types[0])
     close(hidden, wanted["encoder_outputs"][0])
     close(np.tanh(numpy_models.dense(model, "pooler", hidden[0])), wanted["pooled_output"][0])
+    direct = lsi.Bert(folder, 2)
+    close(direct.infer(tokens, types), wanted["encoder_outputs"])
+    close(direct.pooled(tokens, types), wanted["pooled_output"])
+    with pytest.raises(lsi.UnfitModel, match="has a bert, not a transformer"):
+        lsi.Transformer(folder, 2)
     same_variables(written_back(model, tmp_path / "back", {"vocab_size": 30}), stock)
 
 

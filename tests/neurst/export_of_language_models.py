@@ -11,6 +11,7 @@ import tiny_task
 import untrained_folder
 from untrained_folder import write_pieces
 
+import tf_ls
 import tf_ls.inference as lsi
 from tf_ls import export
 from tf_ls.command_line.main import main
@@ -139,6 +140,23 @@ def test_text_to_text_from_the_command_line(pieces, tmp_path, capsys):
         kept = [token for token in tokens if token != pipeline.meta["eos_id"]]
         whole, before = (pipeline.decode(list(ids)) for ids in (prompt + kept, prompt))
         assert before + found.decode() == whole
+
+
+def test_a_pipeline_continues_prompts_by_a_folder_and_what_was_exported(pieces, tmp_path):
+    folder, task, model = pieces
+    options = {"method": "greedy", "max_length": 12}
+    export.save(folder, tmp_path / "exported")
+    texts, pipeline = ["The old house", "He has"], task._data_pipeline
+    prompts = [pipeline.encode(text)[:-1] for text in texts]
+    continued = stock_continuations(task, model, prompts, **options)
+    wanted = []
+    for prompt, [(tokens, _)] in zip(prompts, continued):
+        kept = [token for token in tokens if token != pipeline.meta["eos_id"]]
+        wanted.append(pipeline.decode(prompt + kept))
+    for path in (folder, tmp_path / "exported"):
+        generate = tf_ls.pipeline("text-generation", path, options=options)
+        assert [one["generated_text"] for [one] in generate(texts)] == wanted
+        assert texts[0] + "".join(generate.stream(texts[0])) == wanted[0]
 
 
 def test_what_cannot_be_exported(words, tmp_path, capsys):

@@ -16,6 +16,7 @@ from neurst.layers.search.beam_search import BeamSearch
 from neurst.utils.configurable import ModelConfigs
 from untrained_folder import CORPUS, write_pieces
 
+import tf_ls
 import tf_ls.inference as lsi
 from tf_ls import export
 from tf_ls.command_line.main import main
@@ -137,6 +138,22 @@ def test_translate_is_neursts_text_to_text(pieces, tmp_path):
     ]
 
 
+def test_a_pipeline_translates_a_folder_and_what_was_exported(pieces, tmp_path):
+    folder, task, model = pieces
+    export.save(folder, tmp_path / "exported")
+    encoded = [task._src_data_pipeline.encode(sentence) for sentence in CORPUS]
+    hypotheses = stock_hypotheses(task, model, encoded)
+    wanted = [task._trg_data_pipeline.decode(hypothesis) for hypothesis in hypotheses]
+    for path in (folder, tmp_path / "exported"):
+        found = tf_ls.pipeline("translation", path, options=BEAM)(CORPUS)
+        assert [one["translation_text"] for one in found] == wanted
+
+
+def test_a_pipeline_of_words_needs_a_tokenizer(words):
+    with pytest.raises(FileNotFoundError, match="has no tokenizer"):
+        tf_ls.pipeline("translation", words[0])
+
+
 def test_a_portable_form(pieces, tmp_path, capsys, caplog):
     folder, task, _ = pieces
     exported = str(tmp_path / "exported")
@@ -184,7 +201,7 @@ def test_folders_that_cannot_be_exported(words, tmp_path):
     folder, _, _ = words
     configs = ModelConfigs.load(str(folder))
     ModelConfigs.dump(configs, str(tmp_path))
-    with pytest.raises(ValueError, match="has no checkpoint"):
+    with pytest.raises(ValueError, match="there is no checkpoint"):
         export.save(tmp_path, tmp_path / "exported")
     more = {**configs, "model.params": {**configs["model.params"], "encoder.num_layers": 4}}
     checkpoint = tf.train.latest_checkpoint(str(folder))
@@ -192,9 +209,9 @@ def test_folders_that_cannot_be_exported(words, tmp_path):
         tf.io.gfile.copy(checkpoint + suffix, str(tmp_path / "ckpt-1") + suffix)
     tf.io.gfile.copy(str(folder / "checkpoint"), str(tmp_path / "checkpoint"))
     ModelConfigs.dump(more, str(tmp_path))
-    with pytest.raises(ValueError, match="is no checkpoint of the model"):
+    with pytest.raises(ValueError, match="the checkpoint does not have TransformerEncoder/layer_2"):
         export.save(tmp_path, tmp_path / "exported")
-    with pytest.raises(ValueError, match="start and sentencepiece are not for NeurST's models"):
+    with pytest.raises(ValueError, match="start and sentencepiece are not for models on disk"):
         export.save(folder, tmp_path / "exported", start=3)
 
 

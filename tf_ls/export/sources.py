@@ -25,8 +25,8 @@ def describe_path(
     """Returns what is exported of a model on disk.
 
     Args:
-        path: the folder of a model that NeurST has trained to generate; or what
-            `tf_ls.convert.read` reads, such as a model file.
+        path: the folder of a model of NeurST's that generates; or what `tf_ls.convert.read` reads,
+            such as a model file or NeurST's Bert.
         family: transformer, bert or gpt; of a model file, which does not say it itself, and of
             others what is expected.
         options: how to generate, in front of the model's own.
@@ -36,13 +36,16 @@ def describe_path(
         ValueError: there is no such model, or it is damaged (`InvalidModelFile`) or cannot be
             exported; an option that does not fit; a model file without a family.
     """
+    from tf_ls import convert, files
+    from tf_ls.convert import neurst
+
     path = Path(path)
-    if (path / "model_configs.yml").is_file():
+    # What generates is built by NeurST itself: as a model file it would have a table of positions
+    # where it computes them, and no text.
+    if neurst.is_folder(path) and neurst.family_of(path) != "bert":
         from tf_ls.neurst import model_folder  # before TensorFlow
 
-        return model_folder.load(os.fspath(path), options)
-    from tf_ls import convert, files
-
+        return model_folder.load(path, options)
     model = convert.read(path, family)
     try:
         return describe_model(model, options)

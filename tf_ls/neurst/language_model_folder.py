@@ -7,9 +7,9 @@ from typing import Any
 
 import tensorflow as tf
 from neurst.models.gpt2 import GPT2
-from neurst.tasks.language_model import LanguageModel as LanguageModelTask
 
 from tf_ls import ops
+from tf_ls.convert.neurst.tokens import Tokens
 from tf_ls.export.language_model import LanguageModel, described
 from tf_ls.export.text import Text
 from tf_ls.neurst import generation
@@ -23,7 +23,7 @@ def why_not(model: tf.keras.Model) -> str | None:
 
 
 def describe(
-    task: LanguageModelTask,
+    tokens: Tokens,
     model: GPT2,
     options: ops.SearchOptions | Mapping[str, Any] | None,
     text: Text | str,
@@ -31,7 +31,7 @@ def describe(
     """Returns a restored model as what is exported.
 
     Args:
-        task: that it was trained for.
+        tokens: of the task that it was trained for.
         model: one of which `why_not` returns None.
         options: in front of NeurST's own, which forbid the unknown token, if there is one.
         text: its pipeline as operations, or why there is none.
@@ -39,15 +39,11 @@ def describe(
     Raises:
         ValueError: an option that does not fit.
     """
-    meta = task._data_pipeline.meta
-    own = {"eos": meta["eos_id"]}
-    if meta.get("unk_id") is not None:
-        own["forbidden_tokens"] = (meta["unk_id"],)
     return described(
         generation.decoder_of(model),
-        meta["eos_id" if task._begin_of_sentence == "eos" else "bos_id"],
+        tokens.start,
         options,
-        own,
+        tokens.options(),
         text=None if isinstance(text, str) else text,
         no_text_because=text if isinstance(text, str) else "",
     )

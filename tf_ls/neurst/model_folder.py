@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import neurst  # noqa: F401  first: it chooses Keras 2 and mends itself
 import tensorflow as tf
 from neurst.data.data_pipelines.text_data_pipeline import TextDataPipeline
-from neurst.data.text.vocab import PaddingMode
 from neurst.layers.encoders.transformer_encoder import TransformerEncoder
 from neurst.models.encoder_decoder_model import EncoderDecoderModel
-from neurst.tasks import build_task
 from neurst.tasks.language_model import LanguageModel as LanguageModelTask
-from neurst.tasks.seq2seq import Seq2Seq
-from neurst.utils.checkpoints import checkpoint_scope_name
 from neurst.utils.configurable import ModelConfigs
 
 from tf_ls import ops
+from tf_ls.convert.neurst import tokens, variables
 from tf_ls.export.language_model import LanguageModel
 from tf_ls.export.translation_model import TranslationModel, merged_options
 from tf_ls.models.encoder_decoder import EncoderDecoder
@@ -27,7 +26,7 @@ from tf_ls.neurst.sentencepiece_text import text_of
 
 
 def load(
-    folder: str, options: ops.SearchOptions | Mapping[str, Any] | None = None
+    folder: str | os.PathLike, options: ops.SearchOptions | Mapping[str, Any] | None = None
 ) -> TranslationModel | LanguageModel:
     """Builds the model of a folder and restores its newest checkpoint.
 
@@ -37,39 +36,35 @@ def load(
         options: in front of NeurST's own, which forbid the unknown token.
 
     Raises:
-        ValueError: the model is none that generates in one operation, or there is no checkpoint of
-            all its variables.
-        tf.errors.NotFoundError: a vocabulary is not there.
+        ValueError: the model is none that generates in one operation, there is no checkpoint of all
+            its variables, or a vocabulary is not there.
     """
-    configs = ModelConfigs.load(folder)
-    task = build_task(configs)
-    continues = isinstance(task, LanguageModelTask)
-    if not continues and not isinstance(task, Seq2Seq):
-        raise ValueError(
-            f"{folder}: the task {type(task).__name__} is neither translation nor a language model"
-        )
-    model = task.build_model(configs)
-    reason = language_model_folder.why_not(model) if continues else _why_not(model)
-    if reason is not None:
-        raise ValueError(f"{folder} cannot be exported: {reason}")
-    _restore(model, folder)
+    configs = ModelConfigs.load(os.fspath(folder))
+    try:
+        task = tokens.task_of(configs)
+        if task is None:
+            raise ValueError("it has no task, whose vocabularies have the special tokens")
+        special = tokens.of_task(task)
+        model = task.build_model(configs)
+        continues = isinstance(task, LanguageModelTask)
+        reason = language_model_folder.why_not(model) if continues else _why_not(model)
+        if reason is not None:
+            raise ValueError(reason)
+        _restore(model, Path(folder))
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     if continues:
         text = _text_or_reason(task._data_pipeline)
-        return language_model_folder.describe(task, model, options, text)
+        return language_model_folder.describe(special, model, options, text)
     source, target = task._src_data_pipeline, task._trg_data_pipeline
-    begins_with = "eos_id" if task._target_begin_of_sentence == "eos" else "bos_id"
-    mode = source.meta.get("padding_mode", PaddingMode.EOS_AS_PADDING)
     texts = [_text_or_reason(pipeline) for pipeline in (source, target)]
     reasons = [text for text in texts if isinstance(text, str)]
     return TranslationModel(
         weights=encoder_decoder_of(model),
-        start=target.meta[begins_with],
-        padding_id=source.meta["pad_id"],
-        padding_is_eos=mode == PaddingMode.EOS_AS_PADDING,
-        options=merged_options(
-            options,
-            ops.SearchOptions(eos=target.meta["eos_id"], forbidden_tokens=(target.meta["unk_id"],)),
-        ),
+        start=special.start,
+        padding_id=special.source_padding,
+        padding_is_eos=special.padding_is_end,
+        options=merged_options(options, ops.SearchOptions(**special.options())),
         source_text=None if reasons else texts[0],
         target_text=None if reasons else texts[1],
         no_text_because=reasons[0] if reasons else "",
@@ -111,18 +106,14 @@ def _encoder_of(model: EncoderDecoderModel) -> ops.Encoder:
     )
 
 
-def _restore(model: tf.keras.Model, folder: str) -> None:
+def _restore(model: tf.keras.Model, folder: Path) -> None:
     """Reads all variables. (NeurST's own function leaves out what it does not find.)"""
-    path = tf.train.latest_checkpoint(folder)
-    if path is None:
-        raise ValueError(f"{folder} has no checkpoint")
-    # The first scope is the model's name, which may have been another in training.
-    scope = checkpoint_scope_name(path)
-    names = {scope + v.name.split(":")[0][v.name.index("/") :]: v for v in model.weights}
-    try:
-        tf.train.Checkpoint(**names).read(path).assert_existing_objects_matched().expect_partial()
-    except (AssertionError, ValueError) as error:
-        raise ValueError(f"{path} is no checkpoint of the model: {error}") from error
+    saved = variables.open_newest(folder)
+    for variable in model.weights:
+        name = variables.own_name(variable.name.split(":")[0])
+        if name not in saved:
+            raise ValueError(f"the checkpoint does not have {name}")
+        variable.assign(saved[name])
 
 
 def _text_or_reason(pipeline: object):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from tf_ls.convert.error import ConversionError
 from tf_ls.convert.neurst import layers
@@ -20,15 +20,15 @@ DEFAULTS = {"ffn_activation": "gelu", "layer_postprocess_epsilon": 1e-12}
 _PADDING = 0
 
 
-def read(params: Mapping[str, Any], variables: Weights, tokens: Tokens) -> Model:
+def read(params: Mapping[str, Any], variables: Weights, tokens: Optional[Tokens]) -> Model:
     """Returns the model of options and variables."""
     model = Model(FAMILY)
     layers.put_settings(params, model)
     model.settings.update(
         is_post_ln=True,
-        src_padding_id=_PADDING if tokens is None else tokens.source_padding,
+        src_padding_id=_PADDING if tokens is None else tokens.padding_alone,
     )
-    _table(layers.required(params, "num_layers")).read(variables, model)
+    _table(layers.required_count(params, "num_layers")).read(variables, model)
     return model
 
 

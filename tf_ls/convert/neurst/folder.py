@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from tf_ls.convert.error import ConversionError
 from tf_ls.convert.neurst import bert, gpt2, tokens, transformer, variables
+from tf_ls.convert.new_folder import new_folder
 from tf_ls.files import Model
 
 StrPath = Union[str, os.PathLike]
@@ -23,6 +23,16 @@ MODEL_CLASSES = {module.CLASS: module for module in (transformer, bert, gpt2)}
 def is_folder(path: StrPath) -> bool:
     """Whether there is a model_configs.yml."""
     return (Path(path) / CONFIGS).is_file()
+
+
+def family_of(path: StrPath) -> Optional[str]:
+    """Returns the family of model files that a folder's model is of; None: none, by its class.
+
+    Raises:
+        ConversionError: there is no model_configs.yml that can be read.
+    """
+    module = MODEL_CLASSES.get(_configs(Path(path)).get("model.class"))
+    return None if module is None else module.FAMILY
 
 
 def read(path: StrPath) -> Model:
@@ -42,7 +52,8 @@ def read(path: StrPath) -> Model:
         configs = _configs(path)
         model_class = _model_class(configs.get("model.class"))
         params = {**model_class.DEFAULTS, **_given(configs.get("model.params"))}
-        special = tokens.of_task(configs)
+        task = tokens.task_of(configs)
+        special = None if task is None else tokens.of_task(task)
         model = model_class.read(params, variables.open_newest(path), special)
         model.check()
     except ValueError as error:
@@ -68,23 +79,15 @@ def write(model: Model, path: StrPath, model_type: Optional[str] = None) -> None
     """
     import yaml
 
-    path = Path(path)
-    if path.exists():
-        raise FileExistsError(f"{path} is there already")
-    if model_type is not None:
-        raise ValueError(f"NeurST has one model of a family; got the model type {model_type}")
-    model.check()
-    module = next(m for m in MODEL_CLASSES.values() if model.family.name == m.FAMILY)
-    params, arrays = module.write(model)
-    configs = {"model.class": module.CLASS, "model.params": params}
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir(parents=True)
-        variables.write(arrays, partial, module.CLASS)
-        (partial / CONFIGS).write_text(yaml.safe_dump(configs), encoding="utf-8")
-        partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with new_folder(Path(path)) as folder:
+        if model_type is not None:
+            raise ValueError(f"NeurST has one model of a family; got the model type {model_type}")
+        model.check()
+        module = next(m for m in MODEL_CLASSES.values() if model.family.name == m.FAMILY)
+        params, arrays = module.write(model)
+        variables.write(arrays, folder, module.CLASS)
+        configs = {"model.class": module.CLASS, "model.params": params}
+        (folder / CONFIGS).write_text(yaml.safe_dump(configs), encoding="utf-8")
 
 
 def _configs(path: Path) -> Mapping[str, Any]:
@@ -92,7 +95,7 @@ def _configs(path: Path) -> Mapping[str, Any]:
 
     try:
         configs = yaml.safe_load((path / CONFIGS).read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConversionError(f"{CONFIGS} cannot be read: {error}") from error
     if not isinstance(configs, Mapping):
         raise ConversionError(f"{CONFIGS}: expected options by their names")

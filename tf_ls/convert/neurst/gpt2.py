@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 from tf_ls.convert.error import ConversionError
 from tf_ls.convert.neurst import layers
@@ -17,7 +17,7 @@ CLASS = "GPT2"
 DEFAULTS = {"ffn_activation": "gelu", "layer_postprocess_epsilon": 1e-5}
 
 
-def read(params: Mapping[str, Any], variables: Weights, tokens: Tokens) -> Model:
+def read(params: Mapping[str, Any], variables: Weights, tokens: Optional[Tokens]) -> Model:
     """Returns the model of options and variables.
 
     A model file does not say what a text begins with: prompts do.
@@ -41,7 +41,7 @@ def read(params: Mapping[str, Any], variables: Weights, tokens: Tokens) -> Model
         extra_decode_length=50,
         beam_size=1,
     )
-    _table(layers.required(params, "num_layers")).read(variables, model)
+    _table(layers.required_count(params, "num_layers")).read(variables, model)
     return model
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tf_ls.convert import option_values
 from tf_ls.convert.error import ConversionError
 from tf_ls.convert.weight_table import Joined, Rule, Same
 from tf_ls.files import Model
@@ -61,11 +62,12 @@ def put_settings(params: Mapping[str, Any], model: Model, prefix: str = "") -> N
             f"{prefix}ffn_activation: expected one of {expected}, got {activation!r}"
         )
     expect(params, f"{prefix}attention_type", "dot_product")
+    epsilon = f"{prefix}layer_postprocess_epsilon"
     model.settings.update(
         head_num=required(params, f"{prefix}num_attention_heads"),
         activation=activation,
         use_gelu="gelu" in activation,
-        epsilon=float(required(params, f"{prefix}layer_postprocess_epsilon")),
+        epsilon=option_values.number(f"model.params/{epsilon}", required(params, epsilon)),
     )
 
 
@@ -94,6 +96,11 @@ def required(params: Mapping[str, Any], name: str) -> Any:
     if params.get(name) is None:
         raise ConversionError(f"model.params/{name} is missing")
     return params[name]
+
+
+def required_count(params: Mapping[str, Any], name: str) -> int:
+    """Returns a size or a number of layers, which must be there."""
+    return option_values.count(f"model.params/{name}", required(params, name))
 
 
 def expect(params: Mapping[str, Any], name: str, *values: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -54,7 +54,7 @@ _SEARCH = {"length_penalty": "neurst", "max_length": 256}
 _PARTS = {"input": "src_embedding", "target": "trg_embedding"}
 
 
-def read(params: Mapping[str, Any], variables: Weights, tokens: Tokens) -> Model:
+def read(params: Mapping[str, Any], variables: Weights, tokens: Optional[Tokens]) -> Model:
     """Returns the model of options and variables."""
     if tokens is None:
         raise ConversionError("the task, whose vocabularies have the special tokens, is missing")
@@ -72,6 +72,7 @@ def read(params: Mapping[str, Any], variables: Weights, tokens: Tokens) -> Model
     scaled = {side: timing["timing"] == "sinusoids" for side, timing in timings.items()}
     if scaled["input"] != scaled["target"]:
         raise ConversionError("model.params/modality.target.timing: expected the source's")
+    forbidden = list(tokens.options()["forbidden_tokens"])
     model.settings.update(
         is_post_ln=bool(params.get("encoder.post_normalize")),
         no_scale_embedding=not scaled["target"],
@@ -81,12 +82,12 @@ def read(params: Mapping[str, Any], variables: Weights, tokens: Tokens) -> Model
         sampling_method="beam_search",
         trg_start_id=tokens.start,
         trg_end_id=tokens.end,
-        src_padding_id=tokens.source_padding,
-        search_options=json.dumps({**_SEARCH, "forbidden_tokens": [tokens.unknown]}),
+        src_padding_id=tokens.padding_alone,
+        search_options=json.dumps({**_SEARCH, "forbidden_tokens": forbidden}),
     )
-    counts = [layers.required(params, f"{s}.num_layers") for s in ("encoder", "decoder")]
+    counts = [layers.required_count(params, f"{s}.num_layers") for s in ("encoder", "decoder")]
     tables = {
-        side: _computed(timing, layers.required(params, "encoder.hidden_size"))
+        side: _computed(timing, layers.required_count(params, "encoder.hidden_size"))
         for side, timing in timings.items()
     }
     _table(params, counts, model, tables).read(variables, model)
@@ -173,7 +174,7 @@ def _table(
     }
     scale = 1.0
     if not model.setting("no_scale_embedding"):
-        scale = math.sqrt(layers.required(params, "encoder.hidden_size"))
+        scale = math.sqrt(layers.required_count(params, "encoder.hidden_size"))
     for side, part in _PARTS.items():
         modality = "shared" if params.get(_SHARE_WORDS) else side
         wrapper = f"{modality}_symbol_modality_posenc_wrapper"

@@ -35,11 +35,15 @@ def open_newest(folder: Path) -> Checkpoint:
     for key in keys:
         if key.endswith(_SUFFIX):
             name = key[: -len(_SUFFIX)].replace(".S", "/")
-            rest = name.partition("/")[2]
             # Training counts its checkpoints, in a variable of no model.
-            if rest:
-                variables[rest] = functools.partial(_read, reader, key)
+            if own_name(name):
+                variables[own_name(name)] = functools.partial(_read, reader, key)
     return Checkpoint(variables)
+
+
+def own_name(name: str) -> str:
+    """Returns a variable's name without its model's, which is another wherever it is built."""
+    return name.partition("/")[2]
 
 
 def write(variables: Mapping[str, np.ndarray], folder: Path, scope: str) -> None:
