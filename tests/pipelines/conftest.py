@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "models"))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from sample_sentences import SENTENCES
@@ -184,3 +185,19 @@ def translator(tmp_path_factory) -> Path:
         )
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pieces(tmp_path_factory) -> Path:
+    """A SentencePiece model of 330 pieces, bytes among them; 3 is its padding."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    prefix = tmp_path_factory.mktemp("pieces") / "pieces"
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(SENTENCES),
+        model_prefix=str(prefix),
+        vocab_size=330,
+        byte_fallback=True,
+        pad_id=3,
+        minloglevel=2,
+    )
+    return prefix.with_suffix(".model")

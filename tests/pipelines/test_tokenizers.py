@@ -69,3 +69,6 @@ def test_what_is_no_tokenizer(tmp_path):
             tokenizers.load(tmp_path / name)
     with pytest.raises(ValueError, match="expected a path or a tokenizer, got 3"):
         tokenizers.load(3)
+    (tmp_path / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"tokenizer_config.json: expected an object, got list"):
+        tokenizers.load(tmp_path)

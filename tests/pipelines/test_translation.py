@@ -64,3 +64,19 @@ def test_texts_go_through_the_tokenizer_that_is_given(translator):
     loud = tf_ls.pipeline(TASK, translator, tokenizer=Shouting(plain.preprocess.tokenizer))
     (expected,), (found,) = plain(SENTENCES[0]), loud(SENTENCES[0])
     assert found["translation_text"] == expected["translation_text"].upper()
+
+
+def test_an_exported_model_has_its_own_text(pieces, tmp_path):
+    from small_transformer import build
+
+    model = build(vocab_size=330, trg_vocab_size=330, padding_idx=3)
+    options = {"eos": 2, "max_length": 12}
+    path = tmp_path / "exported"
+    tf_ls.export.save(model, path, options=options, start=1, sentencepiece=pieces)
+    texts = [*SENTENCES, "unheard-of Zürich 東京", ""]
+    wanted = tf_ls.inference.load_translator(path)(texts)
+    found = tf_ls.pipeline(TASK, path, batch_size=4)(texts)
+    assert [one["translation_text"] for one in found] == wanted
+    assert len(set(wanted)) > 3
+    loaded = tf_ls.inference.Transformer(path, 4)
+    assert tf_ls.pipeline(TASK, loaded)(texts) == found

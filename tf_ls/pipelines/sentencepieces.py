@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tf_ls.pipelines.tokenizers import limit_of
+
 
 class SentencePieceTokenizer:
     """A model file whose pieces are the model's tokens; the end of a sentence is the file's own."""
@@ -63,8 +65,7 @@ class MarianTokenizer:
                 raise ValueError(f"{folder / 'vocab.json'} has no {token}")
         self._eos, self._unknown = self._ids[eos], self._ids[unknown]
         self._special = {eos, unknown, padding}
-        limit = config.get("model_max_length")
-        self.limit = int(limit) if limit is not None else None
+        self.limit = limit_of(config)
 
     def encode(self, text: str) -> list[int]:
         language, text = _language_and_text(text)

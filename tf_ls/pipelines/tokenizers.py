@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional, Protocol, Union
 
@@ -58,8 +58,7 @@ class FileTokenizer:
         tokenizer.no_padding()
         self.tokenizer = tokenizer
         config = config or {}
-        limit = config.get("model_max_length")
-        self.limit = int(limit) if limit is not None and limit < _NO_LIMIT else None
+        self.limit = limit_of(config)
         self.mask = self._mask(config.get("mask_token"))
 
     def encode(self, text: str) -> list[int]:
@@ -74,6 +73,12 @@ class FileTokenizer:
         candidates = ("[MASK]", "<mask>") if named is None else (named,)
         known = (token for token in candidates if self.tokenizer.token_to_id(token) is not None)
         return next(known, None)
+
+
+def limit_of(config: Mapping[str, Any]) -> Optional[int]:
+    """Returns how many tokens a model takes by its tokenizer_config.json; None: it does not say."""
+    limit = config.get("model_max_length")
+    return int(limit) if limit is not None and limit < _NO_LIMIT else None
 
 
 def load(source: Union[StrPath, TextTokenizer]) -> TextTokenizer:
@@ -195,9 +200,12 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{path} is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path}: expected an object, got {type(content).__name__}")
+    return content
 
 
 def _library():
