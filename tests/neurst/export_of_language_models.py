@@ -165,5 +165,5 @@ def test_what_cannot_be_exported(words, tmp_path, capsys):
     assert "no portable form of a model that does not translate" in capsys.readouterr().err
     with pytest.raises(ValueError, match="max_length must be at most 32, as many positions"):
         export.save(folder, tmp_path / "exported", options={"max_length": 33})
-    with pytest.raises(ValueError, match="it continues prompts, and does not translate"):
+    with pytest.raises(ValueError, match="continues prompts: a model that translates was expected"):
         lsi.Transformer(folder, 1)
