@@ -79,7 +79,7 @@ class DeviceContext<Cpu> {
   void BeginLoop() { threads_.FormCrew(); }
 
   // There is but one memory.
-  void Bring(std::initializer_list<HostNumbers>) {}
+  void Bring(std::initializer_list<HostNumbers> /*numbers*/, Arena* /*memory*/ = nullptr) {}
   void Copy(const void* from, size_t bytes, void* to);
   void Clear(void* to, size_t bytes);
 

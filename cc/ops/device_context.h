@@ -34,9 +34,10 @@ namespace tf_ls {
 //   BeginLoop()   makes ready for steps that come one right after the other
 //   kRowMultiple  rows without padding between them had better come in multiples of this, so that
 //                 products that were compiled for other batches fit
-//   Bring(numbers)
+//   Bring(numbers, memory)
 //                 makes pointers to host memory, of what an operation has checked there, point to
-//                 copies that kernels can read
+//                 copies that kernels can read, in memory that may be left out: then it is scratch
+//                 memory
 //   Copy(from, bytes, to), Clear(to, bytes)
 //                 within the device's memory
 template <typename Device>
@@ -57,7 +58,18 @@ struct HostNumbers {
 };
 
 // Memory from TensorFlow's allocator, of the device that an operation runs on, or what `attributes`
-// say.
+// say. It lasts as long as the pointer, whatever becomes of the operation.
+inline std::shared_ptr<void> NewTensorFlowMemory(tensorflow::OpKernelContext* context, size_t bytes,
+                                                 tensorflow::AllocatorAttributes attributes = {}) {
+  auto block = std::make_shared<tensorflow::Tensor>();
+  const auto status = context->allocate_temp(tensorflow::DT_UINT8, {static_cast<int64_t>(bytes)},
+                                             block.get(), attributes);
+  if (!status.ok()) throw std::bad_alloc();
+  void* const data = block->data();
+  return {std::move(block), data};
+}
+
+// An arena of such memory.
 class TensorFlowArena : public BlockArena {
  public:
   TensorFlowArena(tensorflow::OpKernelContext* context, size_t expected,
@@ -66,12 +78,7 @@ class TensorFlowArena : public BlockArena {
 
  protected:
   std::shared_ptr<void> NewBlock(size_t bytes) override {
-    auto block = std::make_shared<tensorflow::Tensor>();
-    const auto status = context_->allocate_temp(tensorflow::DT_UINT8, {static_cast<int64_t>(bytes)},
-                                                block.get(), attributes_);
-    if (!status.ok()) throw std::bad_alloc();
-    void* const data = block->data();
-    return {std::move(block), data};
+    return NewTensorFlowMemory(context_, bytes, attributes_);
   }
 
  private:

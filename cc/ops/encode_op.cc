@@ -106,30 +106,37 @@ class EncodePackedOp : public DeviceKernel<Device> {
         context->allocate_output(0, {batch, length, encoder->hidden_size()}, &memory));
     TF_LS_RETURN_IF_ERROR(context->allocate_output(1, {batch}, &lengths));
     for (int64_t b = 0; b < batch; ++b) lengths->vec<int64_t>()(b) = unpadded.lengths[b];
-    Encode(*encoder, unpadded, row_ids, row_positions, length, device, memory);
+    const NewMemory new_memory = [context](size_t bytes) {
+      return NewTensorFlowMemory(context, bytes);
+    };
+    Encode(*encoder, unpadded, row_ids, row_positions, length, new_memory, device, memory);
     return Status();
   }
 
  private:
   static void Encode(const PackedEncoder<Device>& encoder, const Unpadded& unpadded,
                      const std::vector<int32_t>& ids, const std::vector<int32_t>& positions,
-                     int64_t length, DeviceContext<Device>* device, Tensor* memory) {
+                     int64_t length, const NewMemory& new_memory, DeviceContext<Device>* device,
+                     Tensor* memory) {
     const int64_t rows = unpadded.rows(), hidden = encoder.hidden_size();
     const auto sentences = static_cast<int64_t>(unpadded.lengths.size());
     TokenRows tokens = {rows, ids.data(), positions.data()};
     Sentences places = {unpadded.offsets.data(), unpadded.lengths.data(), sentences, rows};
     const int32_t* to = unpadded.to.data();
-    device->Bring({{&tokens.ids, rows},
-                   {&tokens.positions, rows},
-                   {&places.offsets, sentences + 1},
-                   {&places.lengths, sentences},
-                   {&to, rows}});
-    Arena* const arena = device->device().arena;
-    const LayerStack stack = encoder.ForLength(length, device, arena);
-    T* const y = arena->template Allocate<T>(rows * hidden);
-    tf_ls::Encode(device->device(), stack, tokens, places, y);
-    UnpackRows(device->device(), y, to, rows, hidden * sizeof(T), sentences * length,
-               device->template Write<T>(memory));
+    const LayerStack stack = encoder.ForLength(length, device, device->device().arena);
+    const auto run = [&](const Device& on, const auto& encode) {
+      device->Bring({{&tokens.ids, rows},
+                     {&tokens.positions, rows},
+                     {&places.offsets, sentences + 1},
+                     {&places.lengths, sentences},
+                     {&to, rows}},
+                    on.arena);
+      T* const y = on.arena->template Allocate<T>(rows * hidden);
+      encode([&](const Device& launched) { tf_ls::Encode(launched, stack, tokens, places, y); });
+      UnpackRows(on, y, to, rows, hidden * sizeof(T), sentences * length,
+                 device->template Write<T>(memory));
+    };
+    encoder.launcher().Run(device->device(), {rows, sentences, stack.positions}, new_memory, run);
   }
 };
 

@@ -119,12 +119,13 @@ template WeightCasts DeviceContext<Gpu>::PrepareLoop<bfloat16>(const std::vector
 
 // In one copy. From memory that is not pinned, which the driver reads before it returns: TensorFlow
 // may reuse a tensor's memory as soon as the operation ends.
-void DeviceContext<Gpu>::Bring(std::initializer_list<HostNumbers> numbers) {
+void DeviceContext<Gpu>::Bring(std::initializer_list<HostNumbers> numbers, Arena* memory) {
   size_t bytes = 0;
   for (const HostNumbers& part : numbers) bytes += AlignUp(part.bytes);
   if (bytes == 0) return;
   std::vector<unsigned char> host(bytes);
-  unsigned char* const device = arena_.Allocate<unsigned char>(bytes);
+  unsigned char* const device =
+      (memory == nullptr ? &arena_ : memory)->Allocate<unsigned char>(bytes);
   size_t start = 0;
   for (const HostNumbers& part : numbers) {
     if (part.bytes > 0) std::memcpy(host.data() + start, *part.data, part.bytes);

@@ -51,7 +51,7 @@ class DeviceContext<Gpu> {
   void Use(const LoopWeights& weights) { weight_casts_ = weights; }
   void BeginLoop() {}
 
-  void Bring(std::initializer_list<HostNumbers> numbers);
+  void Bring(std::initializer_list<HostNumbers> numbers, Arena* memory = nullptr);
   void Copy(const void* from, size_t bytes, void* to);
   void Clear(void* to, size_t bytes);
 

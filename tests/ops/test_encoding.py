@@ -274,6 +274,90 @@ def test_ids_of_any_integers_in_a_function():
     check(function(tf.constant(IDS, tf.int32), tf.constant(PADDING)), expected_of(encoder_of()))
 
 
+# Shapes that come again (a GPU makes their launches at once) -------------------------------------
+
+
+def batch_of(seed, shape):
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, VOCABULARY, shape), rng.random(shape) < 0.3
+
+
+def results_of(packed, batches):
+    return [run(packed, *batch).memory.numpy() for batch in batches]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_shapes_that_come_again(dtype):
+    """Other sentences of the same shape, other shapes in between, larger and smaller ones."""
+    encoder = encoder_of(5, hidden=16, num_heads=2)
+    packed = ops.PackedEncoder(as_tensors(encoder), dtype)
+    shapes = [(3, 5), (1, 9), (3, 5), (40, 11), (3, 5), (2, 0)]
+    batches = [batch_of(seed, shape) for seed, shape in enumerate(shapes)]
+    first = results_of(packed, batches)
+    for (ids, padding), memory in zip(batches, first):
+        assert relative_error(memory, expected_of(encoder, ids, padding)) < TOLERANCES[dtype]
+    for order in (batches, batches, batches[::-1]):
+        again = results_of(packed, order)
+        for memory, expected in zip(again, first if order is batches else first[::-1]):
+            np.testing.assert_array_equal(memory, expected)
+
+
+def test_long_sentences_that_come_again():
+    """Between others that have as many rows, by sinusoids that are made in each call."""
+    encoder = encoder_of(layers=1)
+    packed = ops.PackedEncoder(as_tensors(encoder))
+    batches = [batch_of(seed, (1, length)) for seed, length in enumerate((1500, 1040, 1045, 1030))]
+    first = results_of(packed, batches)
+    expected = expected_of(encoder, *batches[0])
+    assert relative_error(first[0], expected) < TOLERANCES["float32"]
+    for _ in range(3):
+        for memory, before in zip(results_of(packed, batches), first):
+            np.testing.assert_array_equal(memory, before)
+
+
+def test_more_shapes_than_are_remembered():
+    packed = ops.PackedEncoder(as_tensors(encoder_of(layers=1)))
+    batches = [batch_of(sentences, (sentences, 2)) for sentences in range(1, 150)]
+    first = results_of(packed, batches)
+    for places in (slice(None), slice(None), slice(100), slice(100)):
+        for memory, expected in zip(results_of(packed, batches[places]), first[places]):
+            np.testing.assert_array_equal(memory, expected)
+
+
+def test_shapes_that_come_again_in_threads():
+    packed = ops.PackedEncoder(as_tensors(encoder_of()))
+    shapes = [(3, 5), (3, 5), (20, 9), (1, 4)]
+    batches = [batch_of(seed, shape) for seed, shape in enumerate(shapes)]
+    expected = results_of(packed, batches)
+    seen = [[] for _ in batches]
+
+    def call(place):
+        for _ in range(30):
+            seen[place] += results_of(packed, [batches[place]])
+
+    threads = [threading.Thread(target=call, args=[place]) for place in range(len(batches))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for memories, wanted in zip(seen, expected):
+        assert len(memories) == 30
+        for memory in memories:
+            np.testing.assert_array_equal(memory, wanted)
+
+
+def test_an_encoder_may_go_while_it_runs():
+    batch = batch_of(6, (30, 20))
+    expected = results_of(ops.PackedEncoder(as_tensors(encoder_of())), [batch])[0]
+    memories = []
+    for _ in range(5):
+        packed = ops.PackedEncoder(as_tensors(encoder_of()))
+        memories += [run(packed, *batch).memory for _ in range(4)]
+        del packed
+    for memory in memories:
+        np.testing.assert_array_equal(memory, expected)
+
+
 # Packing again -----------------------------------------------------------------------------------
 
 
