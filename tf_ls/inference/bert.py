@@ -78,8 +78,9 @@ class Bert(InferenceModel):
             inputs = {"ids": padded([rows[i] for i in places], int(self._properties["padding_id"]))}
             if self._has_types:
                 inputs["token_types"] = padded([types[i] for i in places], 0)
-            output = self._functions[name](**{k: tf.constant(v) for k, v in inputs.items()})
-            output = output[name].numpy()
+            with tf.device("/CPU:0"):  # where the encoder reads them, if it is on a GPU, too
+                tensors = {k: tf.constant(v) for k, v in inputs.items()}
+            output = self._functions[name](**tensors)[name].numpy()
             if result is None:
                 per_token = output.ndim == 3
                 shape = [width, output.shape[2]] if per_token else [output.shape[1]]
