@@ -94,3 +94,19 @@ def test_a_loaded_model_has_its_own_options(language_model, generate):
         tf_ls.pipeline(TASK, model, tokenizer=language_model, options=GREEDY)
     same = tf_ls.pipeline(TASK, model, tokenizer=language_model)
     assert same(PROMPTS) == generate(PROMPTS)
+
+
+def test_an_exported_model_has_its_own_text(pieces, tmp_path):
+    import tensorflow as tf
+    from small_decoder import build
+
+    path = tmp_path / "exported"
+    options = {"eos": 2, "max_length": 60, **GREEDY}
+    tf_ls.export.save(build(330), path, options=options, start=1, sentencepiece=pieces)
+    model = tf.saved_model.load(str(path))
+    outputs = model.signatures["generate"](prompts=tf.constant(PROMPTS))
+    wanted = outputs["continuations"].numpy()
+    generate = tf_ls.pipeline(TASK, path, return_full_text=False)
+    assert generate(PROMPTS) == [[{"generated_text": text.decode()}] for text in wanted]
+    for prompt, text in zip(PROMPTS, wanted):
+        assert "".join(generate.stream(prompt)) == text.decode()

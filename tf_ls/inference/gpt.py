@@ -63,13 +63,7 @@ class Gpt(GeneratingModel):
         """
         import tensorflow as tf
 
-        options = self.options
-        is_search = options["method"] not in ("greedy", "sampling")
-        if is_search and (options["beam_size"] > 1 or options["early_stopping"]):
-            raise ValueError(
-                f"tokens of {options['method']} with a beam of {options['beam_size']} are not final"
-                " when they come: use the method greedy or sampling"
-            )
+        self._search_options.check_tokens_are_final()
         row = self._checked("the prompt", prompt)
         inputs = {"prompt": tf.constant(padded([row], 0)), **self._options}
         return stream_tokens(self._functions["stream"], inputs)

@@ -12,6 +12,8 @@ from tf_ls.inference.model_text import ModelText
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from tf_ls.ops.search_options import SearchOptions
+
 
 class InferenceModel:
     """A model of one kind, and how many sentences it computes at a time."""
@@ -71,8 +73,12 @@ class GeneratingModel(InferenceModel):
             ValueError: what InferenceModel raises; an option is unknown or out of its range.
         """
         super().__init__(path, max_batch_size, precision=precision)
+        from tf_ls.ops.generation import option_tensors
+
         defaults = self._functions["default_options"]()
-        self._options = self._with_options(defaults, dict(options or {}))
+        self._search_options = self._merged(defaults, dict(options or {}))
+        tensors = option_tensors(self._search_options)
+        self._options = {name: tensors[name] for name in defaults}
 
     @property
     def options(self) -> dict[str, Any]:
@@ -92,11 +98,9 @@ class GeneratingModel(InferenceModel):
         """How many hypotheses there are by the other options, if nobody says it."""
         raise NotImplementedError
 
-    def _with_options(
-        self, defaults: Mapping[str, tf.Tensor], given: Mapping[str, Any]
-    ) -> dict[str, tf.Tensor]:
-        from tf_ls.ops.generation import option_tensors
-        from tf_ls.ops.search_options import SearchOptions
+    def _merged(self, defaults: Mapping[str, tf.Tensor], given: dict[str, Any]) -> SearchOptions:
+        """Options that are given, in front of the model's own."""
+        from tf_ls.ops.generation import options_of
 
         unknown = sorted(set(given) - set(defaults))
         if unknown:
@@ -105,12 +109,9 @@ class GeneratingModel(InferenceModel):
                 f" {', '.join(sorted(defaults))}"
             )
         values = {**{name: _python_value(value) for name, value in defaults.items()}, **given}
-        if values["max_extra_length"] == -1:
-            values["max_extra_length"] = None
         if "num_hypotheses" not in given:
             values["num_hypotheses"] = self._default_hypotheses(values)
-        options = option_tensors(SearchOptions(eos=int(self._properties["eos"]), **values))
-        return {name: options[name] for name in defaults}
+        return options_of(self.eos, values)
 
 
 def _python_value(tensor: tf.Tensor) -> Any:

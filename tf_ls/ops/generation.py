@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -144,7 +145,7 @@ tf.no_gradient("LSGenerateStream")
 def option_tensors(options: SearchOptions) -> dict[str, tf.Tensor]:
     """Options by name as tensors of the operation's dtypes; `max_extra_length` None as -1.
 
-    Of these `SearchOptions` can be made again.
+    Of these `SearchOptions` can be made again, and of their values by `options_of`.
     """
 
     def tensor(name: str) -> tf.Tensor:
@@ -155,6 +156,17 @@ def option_tensors(options: SearchOptions) -> dict[str, tf.Tensor]:
         return tf.convert_to_tensor(_NO_EXTRA_LENGTH if value is None else value, dtype)
 
     return {field.name: tensor(field.name) for field in dataclasses.fields(SearchOptions)}
+
+
+def options_of(eos: int, values: Mapping[str, Any]) -> SearchOptions:
+    """Returns options of Python values that tensors of `option_tensors` have had.
+
+    Raises:
+        ValueError: an option is out of its range.
+    """
+    if values.get("max_extra_length") == _NO_EXTRA_LENGTH:
+        values = {**values, "max_extra_length": None}
+    return SearchOptions(eos=eos, **values)
 
 
 def _prefix(

@@ -188,6 +188,22 @@ class SearchOptions:
         most = {"greedy": 1, "sampling": math.inf}
         return most.get(self.method, _known(self.beam_size, math.inf))
 
+    def check_tokens_are_final(self) -> None:
+        """Checks that a token stays what it is once it has come, so that it can be streamed.
+
+        Raises:
+            ValueError: this is a search that may change its mind.
+        """
+        if self.method in ("greedy", "sampling"):
+            return
+        if self.beam_size > 1 or self.early_stopping:
+            raise ValueError(
+                f"tokens of {self.method} with a beam of {self.beam_size}"
+                f"{' and early_stopping' if self.early_stopping else ''} are not final when they"
+                " come, so there is nothing to stream: use the method greedy or sampling, or a"
+                " beam_size of 1"
+            )
+
     def length_limit(self, source_length: int | None) -> int:
         """Returns the length at which hypotheses end; see `max_extra_length`.
 

@@ -104,14 +104,10 @@ class ContinuationModel(GenerationModel):
             ServingError: as for `work`; the options are for a search whose tokens are not final.
         """
         options, rows = self._read(inputs, limits)
-        width = 1 if options.method in ("greedy", "sampling") else options.beam_size
-        early = options.early_stopping and options.method not in ("greedy", "sampling")
-        if width > 1 or early:
-            raise invalid(
-                f"tokens of {options.method} with a beam of {width}"
-                f"{' and early_stopping' if early else ''} are not final when they come, so there"
-                " is nothing to stream: use the method greedy or sampling, or a beam_size of 1"
-            )
+        try:
+            options.check_tokens_are_final()
+        except ValueError as error:
+            raise invalid(str(error)) from None
         count = options.num_hypotheses if options.method == "sampling" else 1
         left = [options.length_limit(len(row)) - len(row) for row in rows]
         work = self._work(signature, options, rows, listener)

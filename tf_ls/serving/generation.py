@@ -12,6 +12,7 @@ import numpy as np
 
 from tf_ls.inference.cancellation import Cancellation
 from tf_ls.inference.ids import checked_ids
+from tf_ls.ops.generation import option_tensors, options_of
 from tf_ls.ops.search_options import SearchOptions
 from tf_ls.serving.batch_queue import Item
 from tf_ls.serving.errors import invalid
@@ -142,10 +143,8 @@ class GenerationModel(abc.ABC):
 
     def _checked_options(self, given: Mapping[str, np.ndarray]) -> SearchOptions:
         values = {k: _python_value(k, v) for k, v in {**self._defaults, **given}.items()}
-        if values["max_extra_length"] == -1:
-            values["max_extra_length"] = None
         try:
-            options = SearchOptions(eos=self._eos, **values)
+            options = options_of(self._eos, values)
         except ValueError as error:
             raise invalid(str(error)) from None
         for token in options.forbidden_tokens:
@@ -158,10 +157,8 @@ class GenerationModel(abc.ABC):
 
     def _option_inputs(self, options: SearchOptions) -> dict[str, Any]:
         """Options as inputs of a signature."""
-        values = {name: getattr(options, name) for name in self._defaults}
-        if values["max_extra_length"] is None:
-            values["max_extra_length"] = -1
-        return values
+        tensors = option_tensors(options)
+        return {name: tensors[name] for name in self._defaults}
 
     def _ids_outputs(self, found: Sequence[Hypotheses]) -> dict[str, np.ndarray]:
         """The outputs of signatures of ids, EOS behind hypotheses that are shorter than others."""
