@@ -2,9 +2,11 @@
 #include <type_traits>
 
 #include "cc/kernels/cast.h"
+#include "cc/kernels/gemm_panels.h"
 #include "cc/kernels/matmul.h"
 #include "cc/kernels/onednn_matmul.h"
 #include "cc/kernels/packed_weights.h"
+#include "cc/kernels/row_access.h"
 
 namespace tf_ls {
 namespace {
@@ -26,6 +28,10 @@ constexpr int64_t kColumnsPerTask = 256;
 // second-level cache.
 constexpr int64_t kGradientBlock = 128;
 constexpr int64_t kGradientRows = 256;
+// Rows that a slice of panels is multiplied by at once.
+constexpr int64_t kPanelRows = 96;
+// As kGradientBlock, where what goes into a block is copied to panels first.
+constexpr int64_t kPanelGradientBlock = 256;
 
 int64_t RowStride(const Weight& w) { return w.transposed ? 1 : w.outputs; }
 int64_t ColumnStride(const Weight& w) { return w.transposed ? w.inputs : 1; }
@@ -87,6 +93,35 @@ void MatMulManyRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, c
     MatMulFewRows(cpu, x + done * w.inputs, rows - done, w, bias, accumulate, y + done * w.outputs);
 }
 
+// As MatMulManyRows, where oneDNN lays out no weights.
+void MatMulPanels(const Cpu& cpu, const float* x, int64_t rows, const Weight& w, const float* bias,
+                  bool accumulate, float* y) {
+  const int64_t inputs = w.inputs;
+  float* const packed = cpu.arena->Allocate<float>(PanelNumbers(inputs, w.outputs));
+  const int64_t slices = (w.outputs + kColumnsPerTask - 1) / kColumnsPerTask;
+  const auto columns = [&](int64_t slice) {
+    return std::min(kColumnsPerTask, w.outputs - slice * kColumnsPerTask);
+  };
+  cpu.threads->ParallelFor(slices, inputs * kColumnsPerTask, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t column = i * kColumnsPerTask;
+      PackPanels(w.data + column * ColumnStride(w), inputs, columns(i), RowStride(w),
+                 ColumnStride(w), packed + column * inputs);
+    }
+  });
+  const int64_t blocks = (rows + kPanelRows - 1) / kPanelRows;
+  const int64_t cost = ProductCycles(kPanelRows, inputs, kColumnsPerTask);
+  cpu.threads->ParallelFor(blocks * slices, cost, [&](int64_t begin, int64_t end) {
+    for (int64_t task = begin; task < end; ++task) {
+      const int64_t row = task / slices * kPanelRows, slice = task % slices;
+      const int64_t column = slice * kColumnsPerTask;
+      MultiplyPanels(std::min(kPanelRows, rows - row), columns(slice), inputs, x + row * inputs,
+                     inputs, 1, packed + column * inputs, bias == nullptr ? nullptr : bias + column,
+                     y + row * w.outputs + column, w.outputs, accumulate);
+    }
+  });
+}
+
 // Whether there is the weight in int8 to do it with.
 template <typename T>
 bool MatMulInt8(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, const float* bias,
@@ -107,10 +142,24 @@ void MatMulNative(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, con
                             y);
   }
   const ArenaScope scope(cpu.arena);
-  if (rows <= kFewRows) {
-    MatMulFewRows(cpu, x, rows, w, bias, accumulate, y);
-  } else {
-    MatMulManyRows(cpu, x, rows, w, bias, accumulate, y);
+  if (rows <= kFewRows) return MatMulFewRows(cpu, x, rows, w, bias, accumulate, y);
+  if constexpr (std::is_same<T, float>::value) {
+    if (!onednn::LaysOutWeights()) return MatMulPanels(cpu, x, rows, w, bias, accumulate, y);
+  }
+  MatMulManyRows(cpu, x, rows, w, bias, accumulate, y);
+}
+
+// dw[m, n] = x^T dy (+ dw) of matrices whose rows are `inputs` and `outputs` numbers apart, from
+// copies that lie side by side.
+void MultiplyGradientPanels(int64_t m, int64_t n, int64_t rows, const float* x, int64_t inputs,
+                            const float* dy, int64_t outputs, float* dw, bool accumulate) {
+  float* const x_panels = ThreadBuffer<33>(PanelNumbers(rows, m));
+  float* const dy_panels = ThreadBuffer<34>(PanelNumbers(rows, n));
+  PackPanels(x, rows, m, inputs, 1, x_panels);
+  PackPanels(dy, rows, n, outputs, 1, dy_panels);
+  for (int64_t i = 0; i < m; i += kGemmLanes) {
+    MultiplyPanels(std::min(kGemmLanes, m - i), n, rows, x_panels + i * rows, 1, kGemmLanes,
+                   dy_panels, nullptr, dw + i * outputs, outputs, accumulate);
   }
 }
 
@@ -121,22 +170,30 @@ void WeightGradientNative(const Cpu& cpu, const T* x, const T* dy, int64_t rows,
     std::fill(dw, dw + inputs * outputs, 0.0f);
     return;
   }
-  const int64_t row_blocks = (inputs + kGradientBlock - 1) / kGradientBlock;
-  const int64_t column_blocks = (outputs + kGradientBlock - 1) / kGradientBlock;
-  const int64_t cost = ProductCycles(kGradientBlock, rows, kGradientBlock);
+  const int64_t size = onednn::LaysOutWeights() ? kGradientBlock : kPanelGradientBlock;
+  const int64_t row_blocks = (inputs + size - 1) / size;
+  const int64_t column_blocks = (outputs + size - 1) / size;
+  const int64_t cost = ProductCycles(size, rows, size);
   cpu.threads->ParallelFor(row_blocks * column_blocks, cost, [&](int64_t begin, int64_t end) {
     for (int64_t task = begin; task < end; ++task) {
-      const int64_t input = task / column_blocks * kGradientBlock;
-      const int64_t output = task % column_blocks * kGradientBlock;
-      const int64_t m = std::min(kGradientBlock, inputs - input);
-      const int64_t n = std::min(kGradientBlock, outputs - output);
+      const int64_t input = task / column_blocks * size;
+      const int64_t output = task % column_blocks * size;
+      const int64_t m = std::min(size, inputs - input);
+      const int64_t n = std::min(size, outputs - output);
       for (int64_t row = 0; row < rows; row += kGradientRows) {
         const int64_t k = std::min(kGradientRows, rows - row);
-        const auto product = Product::Get({m, k, n, 1, inputs, outputs, 1, outputs, kDataType<T>,
-                                           DataType::f32, false,
-                                           /*accumulate=*/row > 0});
-        product->Run(x + row * inputs + input, dy + row * outputs + output, nullptr,
-                     dw + input * outputs + output);
+        const T* const some_x = x + row * inputs + input;
+        const T* const some_dy = dy + row * outputs + output;
+        float* const block = dw + input * outputs + output;
+        if constexpr (std::is_same<T, float>::value) {
+          if (!onednn::LaysOutWeights()) {
+            MultiplyGradientPanels(m, n, k, some_x, inputs, some_dy, outputs, block, row > 0);
+            continue;
+          }
+        }
+        Product::Get({m, k, n, 1, inputs, outputs, 1, outputs, kDataType<T>, DataType::f32, false,
+                      /*accumulate=*/row > 0})
+            ->Run(some_x, some_dy, nullptr, block);
       }
     }
   });

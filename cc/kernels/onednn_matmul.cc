@@ -83,7 +83,7 @@ std::shared_ptr<const Product> Product::Get(const ProductShape& shape) {
 }
 
 memory::desc Product::AnyRowsLayout(const ProductShape& s) {
-  return Get({64, s.k, s.n, s.k, 1, 0, 0, s.n, s.type, s.type, false, false})->b_;
+  return Get({64, s.k, s.n, s.k, 1, 0, 0, s.n, s.type, s.type, false, false})->layout();
 }
 
 void Product::Pack(const void* b, memory::data_type type, int64_t row_stride, int64_t column_stride,
@@ -121,6 +121,15 @@ bool HasBfloat16() {
     }
   }();
   return has;
+}
+
+bool LaysOutWeights() {
+  static const bool lays_out = [] {
+    constexpr auto kType = memory::data_type::f32;
+    const Product product({64, 64, 64, 64, 1, 0, 0, 64, kType, kType, false, false});
+    return product.layout() != memory::desc({64, 64}, kType, memory::format_tag::ab);
+  }();
+  return lays_out;
 }
 
 }  // namespace onednn

@@ -71,7 +71,8 @@ class Product {
   // oneDNN was seen to choose for 1 to 128 rows alike.
   static dnnl::memory::desc AnyRowsLayout(const ProductShape& shape);
 
-  // Bytes of a weight in oneDNN's own layout.
+  // Of a weight as it is multiplied by.
+  const dnnl::memory::desc& layout() const { return b_; }
   size_t packed_bytes() const { return b_.get_size(); }
 
   // Brings B, of float32 or of the product's type and with the given strides, into that layout and
@@ -89,6 +90,10 @@ class Product {
 
 // Whether this processor multiplies bfloat16.
 bool HasBfloat16();
+
+// Whether oneDNN lays out float32 weights for products here; see gemm_panels.h for where it does
+// not.
+bool LaysOutWeights();
 
 }  // namespace onednn
 }  // namespace tf_ls

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "cc/core/bfloat16.h"
+#include "cc/kernels/gemm_panels.h"
 #include "cc/kernels/matrix_pieces.h"
 #include "cc/kernels/panel_product.h"
 #include "cc/kernels/row_access.h"
@@ -92,17 +93,26 @@ PackedWeight::PackedWeight(const Weight& weight, DataType type, void* memory)
       type_(type),
       columns_(SliceColumns(weight.inputs)),
       memory_(static_cast<unsigned char*>(memory)) {
+  const Layout of_first = LayoutOf(weight.inputs, Columns(0), type);
+  const Layout of_last = LayoutOf(weight.inputs, Columns(slices() - 1), type);
+  layout_ = of_first == of_last ? of_first : Layout::kOneDnn;
   const auto bytes = [&](int64_t slice) {
+    if (layout_ == Layout::kGemmPanels) {
+      return PanelNumbers(weight.inputs, Columns(slice)) * sizeof(float);
+    }
     return Product::AnyRowsLayout(SliceShape(1, weight.inputs, Columns(slice), type)).get_size();
   };
-  const auto is_panels = [&](int64_t slice) {
-    using Tag = dnnl::memory::format_tag;
-    const auto tag = type == DataType::f32 ? Tag::BA16a64b : Tag::BA16a64b2a;
-    return Product::AnyRowsLayout(SliceShape(1, weight.inputs, Columns(slice), type)) ==
-           dnnl::memory::desc({weight.inputs, Columns(slice)}, type, tag);
-  };
-  has_panels_ = is_panels(0) && is_panels(slices() - 1);
   slice_bytes_ = AlignUp(std::max(bytes(0), bytes(slices() - 1)));
+}
+
+PackedWeight::Layout PackedWeight::LayoutOf(int64_t inputs, int64_t columns, DataType type) {
+  if (type == DataType::f32 && !onednn::LaysOutWeights()) return Layout::kGemmPanels;
+  using Tag = dnnl::memory::format_tag;
+  const auto tag = type == DataType::f32 ? Tag::BA16a64b : Tag::BA16a64b2a;
+  return Product::AnyRowsLayout(SliceShape(1, inputs, columns, type)) ==
+                 dnnl::memory::desc({inputs, columns}, type, tag)
+             ? Layout::kOneDnnPanels
+             : Layout::kOneDnn;
 }
 
 void PackedWeight::Pack(const Cpu& cpu, const AnyNumbers& numbers) const {
@@ -123,12 +133,17 @@ void PackedWeight::Pack(const Cpu& cpu, const AnyNumbers& numbers) const {
 template <typename From>
 void PackedWeight::PackSlice(int64_t slice, const From* numbers) const {
   constexpr bool kIsFloat = std::is_same<From, float>::value;
-  const auto product = Product::Get(SliceShape(1, weight_.inputs, Columns(slice), type_));
   const int64_t stride = weight_.transposed ? weight_.inputs : weight_.outputs;
   const From* const first = numbers + slice * columns_ * (weight_.transposed ? stride : 1);
   const auto pack = [&](const void* from, DataType from_type, int64_t from_stride) {
-    product->Pack(from, from_type, weight_.transposed ? 1 : from_stride,
-                  weight_.transposed ? from_stride : 1, Slice(slice));
+    const int64_t row_stride = weight_.transposed ? 1 : from_stride;
+    const int64_t column_stride = weight_.transposed ? from_stride : 1;
+    if (layout_ == Layout::kGemmPanels) {
+      return PackPanels(static_cast<const float*>(from), weight_.inputs, Columns(slice), row_stride,
+                        column_stride, reinterpret_cast<float*>(Slice(slice)));
+    }
+    Product::Get(SliceShape(1, weight_.inputs, Columns(slice), type_))
+        ->Pack(from, from_type, row_stride, column_stride, Slice(slice));
   };
   if (kIsFloat) return pack(first, DataType::f32, stride);
   if (std::is_same<From, bfloat16>::value && type_ == DataType::bf16) {
@@ -152,6 +167,11 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
   if (first % columns_ != 0 || (count % columns_ != 0 && first + count != weight_.outputs)) {
     throw std::logic_error("outputs of a packed weight come in whole slices");
   }
+  if (layout_ == Layout::kGemmPanels) {
+    if (y_type != DataType::f32) throw std::logic_error("panels of float32 give float32");
+    return MultiplyGemmPanels(cpu, static_cast<const float*>(x), rows, first_slice, tasks, bias,
+                              accumulate, y_stride, static_cast<float*>(y));
+  }
   const auto get = [&](int64_t block_rows, int64_t slice) {
     ProductShape shape = SliceShape(block_rows, weight_.inputs, Columns(slice), type_);
     shape.c_type = y_type;
@@ -159,7 +179,7 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
     shape.accumulate = accumulate;
     return Product::Get(shape);
   };
-  if (has_panels_ && rows <= MostFewRows(type_)) {
+  if (layout_ == Layout::kOneDnnPanels && rows <= MostFewRows(type_)) {
     const int64_t x_stride = (weight_.inputs + 1) / 2 * 2;
     const float* const wide = WithEvenRows(x, type_, rows, weight_.inputs, x_stride);
     const int64_t size = dnnl::memory::data_type_size(y_type);
@@ -205,6 +225,25 @@ void PackedWeight::Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t
 
 int64_t PackedWeight::SliceCycles(int64_t rows) const {
   return ProductCycles(rows, weight_.inputs, columns_) + slice_bytes_ / kBytesPerCycle;
+}
+
+void PackedWeight::MultiplyGemmPanels(const Cpu& cpu, const float* x, int64_t rows,
+                                      int64_t first_slice, int64_t slices, const float* bias,
+                                      bool accumulate, int64_t y_stride, float* y) const {
+  const int64_t blocks = (rows + kMostRows - 1) / kMostRows;
+  const auto rows_of = [&](int64_t block) { return std::min(kMostRows, rows - block * kMostRows); };
+  cpu.threads->ParallelFor(
+      blocks * slices, SliceCycles(rows_of(0)), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t row = i / slices * kMostRows, column = i % slices * columns_;
+          const int64_t slice = first_slice + i % slices;
+          MultiplyPanels(rows_of(i / slices), Columns(slice), weight_.inputs,
+                         x + row * weight_.inputs, weight_.inputs, 1,
+                         reinterpret_cast<const float*>(Slice(slice)),
+                         bias == nullptr ? nullptr : bias + slice * columns_,
+                         y + row * y_stride + column, y_stride, accumulate);
+        }
+      });
 }
 
 void PackedWeight::MultiplyFewRows(const float* x, int64_t x_stride, int64_t rows, int64_t panel,

@@ -17,8 +17,8 @@
 // product, since they change.)
 namespace tf_ls {
 
-// A weight in oneDNN's layout, the same for any number of rows, cut into slices of outputs that
-// threads share.
+// A weight laid out for products with any number of rows, cut into slices of outputs that threads
+// share.
 class PackedWeight {
  public:
   using DataType = dnnl::memory::data_type;
@@ -43,7 +43,8 @@ class PackedWeight {
   // multiple of kMostColumns, and so is `count` unless the outputs end there.
   //
   // Cost: reads the weight once for every kMostRows rows: a few rows take as long as that takes.
-  // oneDNN multiplies; PanelProduct, if it can, where there are few rows.
+  // oneDNN multiplies; PanelProduct, if it can, where there are few rows; SmallGemm, where oneDNN
+  // lays out no weights.
   void Multiply(const Cpu& cpu, const void* x, int64_t rows, int64_t first, int64_t count,
                 const float* bias, bool accumulate, DataType y_type, int64_t y_stride,
                 void* y) const;
@@ -52,11 +53,22 @@ class PackedWeight {
   static constexpr int64_t kMostColumns = 256;
 
  private:
+  // Of a slice: what oneDNN likes best, which PanelProduct may be able to read, too, or as
+  // gemm_panels.h says.
+  enum class Layout { kOneDnn, kOneDnnPanels, kGemmPanels };
+
+  static Layout LayoutOf(int64_t inputs, int64_t columns, DataType type);
+
   template <typename From>
   void PackSlice(int64_t slice, const From* numbers) const;
 
   // Rows that are multiplied by a slice at once, at most.
   static constexpr int64_t kMostRows = 128;
+
+  // As Multiply, of slices laid out as kGemmPanels.
+  void MultiplyGemmPanels(const Cpu& cpu, const float* x, int64_t rows, int64_t first_slice,
+                          int64_t slices, const float* bias, bool accumulate, int64_t y_stride,
+                          float* y) const;
 
   // As Multiply, the outputs of one panel, of rows of float32.
   void MultiplyFewRows(const float* x, int64_t x_stride, int64_t rows, int64_t panel,
@@ -74,8 +86,8 @@ class PackedWeight {
   Weight weight_;
   DataType type_;
   int64_t columns_;  // of a slice, but for the last
+  Layout layout_;
   size_t slice_bytes_;
-  bool has_panels_;  // a slice is laid out as PanelProduct takes it
   unsigned char* memory_;
 };
 
