@@ -189,11 +189,13 @@ def test_different_dropout_rates_in_one_layer(warnings_of_tf_ls):
 
 def test_double_precision(warnings_of_tf_ls):
     keras.backend.set_floatx("float64")
+    keras.mixed_precision.set_global_policy("float64")
     try:
         model = tf_ls.accelerate(transformers_models.encoder())
         assert not fused_operations(encode(model, transformers_models.batch()))
     finally:
         keras.backend.set_floatx("float32")
+        keras.mixed_precision.set_global_policy("float32")
     assert warnings_of_tf_ls[-1].endswith("because it computes in float64")
 
 

@@ -42,7 +42,8 @@ def check(
     rng = np.random.default_rng(7)
     batch = random_batch(rng, lengths, hidden, kind=kind, dtype=dtype, length=length)
     weights = reference.encoder_weights(rng, hidden, filter_size)
-    if dtype != "float32" and options.get("activation", "relu") == "relu":
+    rounding_matters = dtype != "float32" or filter_size >= 2048
+    if rounding_matters and options.get("activation", "relu") == "relu":
         reference.keep_away_from_kink(weights)
     cotangent = batch.cotangent(rng, hidden, dtype)
 
