@@ -211,6 +211,7 @@ class OnnxRuntime(BertContender):
 
 def onnx_model(folder: Path, int8: bool) -> Path:
     """Exports Hugging Face's model, optimized for inference; returns its path."""
+    import onnx
     import torch
     import transformers
     from onnxruntime.quantization import QuantType, quantize_dynamic
@@ -237,7 +238,14 @@ def onnx_model(folder: Path, int8: bool) -> Path:
     graph.save_model_to_file(str(optimized))
     if not int8:
         return optimized
-    quantize_dynamic(optimized, quantized, weight_type=QuantType.QInt8, per_channel=True)
+    quantize_dynamic(
+        optimized,
+        quantized,
+        weight_type=QuantType.QInt8,
+        per_channel=True,
+        # ONNX does not know the types of what the optimizer's operations give.
+        extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+    )
     return quantized
 
 
