@@ -11,6 +11,9 @@
 // into panels of kGemmLanes columns once, by which SmallGemm multiplies any number of rows.
 namespace tf_ls {
 
+// Rows that some panels are best multiplied by at once: whole tiles, which stay in the caches.
+constexpr int64_t kPanelRows = 96;
+
 // How many numbers the panels of B[k, n] have.
 constexpr int64_t PanelNumbers(int64_t k, int64_t n) { return k * PadToLanes(n); }
 

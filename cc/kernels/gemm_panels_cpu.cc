@@ -10,7 +10,7 @@ namespace {
 // Rows of B that are packed at once: so many of a column fill a line of the cache.
 constexpr int64_t kPackedRows = 16;
 // Of k that is summed at once: a piece of a panel stays near in the caches.
-constexpr int64_t kDepth = 512;
+constexpr int64_t kDepth = 768;
 
 void PackPanel(const float* b, int64_t k, int64_t columns, int64_t row_stride,
                int64_t column_stride, float* panel) {

@@ -88,7 +88,7 @@ TEST(MultiplyPanelsTest, AddsBiasAndWhatIsThere) {
   }
 }
 
-TEST(MultiplyPanelsTest, SumsDeepProducts) { Check(7, 20, 700, {false, true, true, true}); }
+TEST(MultiplyPanelsTest, SumsDeepProducts) { Check(7, 20, 1600, {false, true, true, true}); }
 
 TEST(MultiplyPanelsTest, TakesTransposedRows) { Check(13, 20, 33, {/*a_transposed=*/true}); }
 

@@ -28,8 +28,6 @@ constexpr int64_t kColumnsPerTask = 256;
 // second-level cache.
 constexpr int64_t kGradientBlock = 128;
 constexpr int64_t kGradientRows = 256;
-// Rows that a slice of panels is multiplied by at once.
-constexpr int64_t kPanelRows = 96;
 // As kGradientBlock, where what goes into a block is copied to panels first.
 constexpr int64_t kPanelGradientBlock = 256;
 

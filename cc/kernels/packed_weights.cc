@@ -230,12 +230,14 @@ int64_t PackedWeight::SliceCycles(int64_t rows) const {
 void PackedWeight::MultiplyGemmPanels(const Cpu& cpu, const float* x, int64_t rows,
                                       int64_t first_slice, int64_t slices, const float* bias,
                                       bool accumulate, int64_t y_stride, float* y) const {
-  const int64_t blocks = (rows + kMostRows - 1) / kMostRows;
-  const auto rows_of = [&](int64_t block) { return std::min(kMostRows, rows - block * kMostRows); };
+  const int64_t blocks = (rows + kPanelRows - 1) / kPanelRows;
+  const auto rows_of = [&](int64_t block) {
+    return std::min(kPanelRows, rows - block * kPanelRows);
+  };
   cpu.threads->ParallelFor(
       blocks * slices, SliceCycles(rows_of(0)), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          const int64_t row = i / slices * kMostRows, column = i % slices * columns_;
+          const int64_t row = i / slices * kPanelRows, column = i % slices * columns_;
           const int64_t slice = first_slice + i % slices;
           MultiplyPanels(rows_of(i / slices), Columns(slice), weight_.inputs,
                          x + row * weight_.inputs, weight_.inputs, 1,
