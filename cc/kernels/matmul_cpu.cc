@@ -91,7 +91,7 @@ void MatMulManyRows(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, c
     MatMulFewRows(cpu, x + done * w.inputs, rows - done, w, bias, accumulate, y + done * w.outputs);
 }
 
-// As MatMulManyRows, where oneDNN lays out no weights.
+// Where oneDNN lays out no weights. Gives the same numbers as PackedWeight does.
 void MatMulPanels(const Cpu& cpu, const float* x, int64_t rows, const Weight& w, const float* bias,
                   bool accumulate, float* y) {
   const int64_t inputs = w.inputs;
@@ -140,10 +140,10 @@ void MatMulNative(const Cpu& cpu, const T* x, int64_t rows, const Weight& w, con
                             y);
   }
   const ArenaScope scope(cpu.arena);
-  if (rows <= kFewRows) return MatMulFewRows(cpu, x, rows, w, bias, accumulate, y);
   if constexpr (std::is_same<T, float>::value) {
     if (!onednn::LaysOutWeights()) return MatMulPanels(cpu, x, rows, w, bias, accumulate, y);
   }
+  if (rows <= kFewRows) return MatMulFewRows(cpu, x, rows, w, bias, accumulate, y);
   MatMulManyRows(cpu, x, rows, w, bias, accumulate, y);
 }
 

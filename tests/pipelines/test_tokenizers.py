@@ -59,6 +59,7 @@ def test_a_sentencepiece_model(translator):
 
 
 def test_what_is_no_tokenizer(tmp_path):
+    pytest.importorskip("tokenizers")
     with pytest.raises(FileNotFoundError, match=r"has no tokenizer; expected tokenizer.json"):
         tokenizers.load(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
