@@ -332,7 +332,7 @@ def test_bad_arguments(tmp_path, model, changes, message):
 def test_models_that_cannot_be_exported(tmp_path):
     with pytest.raises(ValueError, match="has no padding_idx"):
         saved(build(**{**SETTINGS, "padding_idx": None}), tmp_path)
-    with pytest.raises(ValueError, match=r"expected an LSTransformer .*, got a Sequential"):
+    with pytest.raises(ValueError, match=r"expected an LSTransformer.*, got a Sequential"):
         saved(tf.keras.Sequential(), tmp_path)
     with pytest.raises(ValueError, match=r"expected a model file .* model_configs\.yml"):
         export.save(tmp_path, tmp_path / "exported")
